@@ -1,0 +1,305 @@
+//! The map contract: keys and values as the kernel programs, the control plane and `bpftool map dump` see them.
+//!
+//! Addresses are in network byte order (`[10, 96, 0, 10]` reads as written); ports and every other number are in host
+//! byte order, because people read these maps. No type has padding: padding is uninitialised stack to the kernel
+//! side, and a key with garbage in it is a key that is never found again. The asserts at the end hold that line.
+//!
+//! A change to any layout here must raise [`LAYOUT_VERSION`].
+
+use core::{fmt::Debug, hash::Hash};
+
+/// Version of the layouts in this module, stored in the pinned `layout` map: a daemon adopts only maps of its own
+/// version.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// An IP address as it stands in a packet: network byte order.
+pub trait Address: Copy + Eq + Ord + Hash + Debug + 'static {
+    /// Seven for IPv4, or the number that names the family elsewhere: 4 or 6.
+    const FAMILY: u8;
+
+    /// The address as 16-bit words in memory order, for checksum arithmetic and hashing.
+    fn words(&self) -> impl Iterator<Item = u16>;
+}
+
+/// An IPv4 address, network byte order.
+#[repr(C, align(4))]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct V4Addr {
+    /// The four octets, most significant first.
+    pub octets: [u8; 4],
+}
+
+/// An IPv6 address, network byte order. Aligned to 8 so that the kernel side compares and copies two words.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct V6Addr {
+    /// The sixteen octets, most significant first.
+    pub octets: [u8; 16],
+}
+
+impl Address for V4Addr {
+    const FAMILY: u8 = 4;
+
+    #[inline(always)]
+    fn words(&self) -> impl Iterator<Item = u16> {
+        self.octets
+            .chunks_exact(2)
+            .map(|pair| u16::from_ne_bytes([pair[0], pair[1]]))
+    }
+}
+
+impl Address for V6Addr {
+    const FAMILY: u8 = 6;
+
+    #[inline(always)]
+    fn words(&self) -> impl Iterator<Item = u16> {
+        self.octets
+            .chunks_exact(2)
+            .map(|pair| u16::from_ne_bytes([pair[0], pair[1]]))
+    }
+}
+
+/// A transport protocol that a ServicePort can name. Four bytes wide: keys have no padding.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[allow(
+    clippy::upper_case_acronyms,
+    reason = "the names Kubernetes uses, and what bpftool prints"
+)]
+pub enum Protocol {
+    /// IP protocol 6.
+    TCP = 6,
+    /// IP protocol 17.
+    UDP = 17,
+}
+
+/// Key of `services_v4` and `services_v6`: one address and port that clients connect to.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ServiceKey<A> {
+    /// The Service's address.
+    pub address: A,
+    /// The ServicePort's `port`.
+    pub port: u32,
+    /// The ServicePort's `protocol`.
+    pub protocol: Protocol,
+}
+
+/// Value of `services_v4` and `services_v6`: where new connections to this address go.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ServiceEntry {
+    /// The Service, the same for all its ports and both families; the scope of client affinity.
+    pub service: u32,
+    /// Names the set of endpoints to choose from: the first half of a [`BackendKey`].
+    pub endpoint_set: u32,
+    /// First index of this set's region in `backend_slots`.
+    pub slot_offset: u32,
+    /// Length of that region; 0 when the set has no endpoint.
+    pub slot_count: u32,
+    /// `sessionAffinityConfig.clientIP.timeoutSeconds`; 0 for `sessionAffinity: None`.
+    pub affinity_seconds: u32,
+}
+
+/// Key of `backends_v4` and `backends_v6`. That it is present is what "endpoint is in the set" means.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct BackendKey {
+    /// The set, from [`ServiceEntry::endpoint_set`].
+    pub endpoint_set: u32,
+    /// The endpoint, from `backend_slots` or [`AffinityEntry::endpoint`]. One endpoint address has one number in all
+    /// sets of a Service, so that affinity holds across its ports.
+    pub endpoint: u32,
+}
+
+/// Value of `backends_v4` and `backends_v6`: where an endpoint listens.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Backend<A> {
+    /// The endpoint's address.
+    pub address: A,
+    /// The port it listens on.
+    pub port: u32,
+    /// Its protocol, that of the ServicePort.
+    pub protocol: Protocol,
+}
+
+/// Key of `affinity_v4` and `affinity_v6`: a client of a Service with `sessionAffinity: ClientIP`.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct AffinityKey<A> {
+    /// The client's address.
+    pub client: A,
+    /// The Service, from [`ServiceEntry::service`].
+    pub service: u32,
+    /// Always 0; fills the key to its alignment.
+    pub reserved: u32,
+}
+
+/// Value of `affinity_v4` and `affinity_v6`: the endpoint that client was given.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct AffinityEntry {
+    /// The endpoint, second half of a [`BackendKey`].
+    pub endpoint: u32,
+    /// When the client last opened a connection, in seconds of CLOCK_MONOTONIC.
+    pub last_seen: u32,
+}
+
+/// Key of `flows_v4`, `flows_v6` and the `pending_` tables: a packet's addresses, as it arrives.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct FlowKey<A> {
+    /// Source address.
+    pub src: A,
+    /// Destination address.
+    pub dst: A,
+    /// Source port.
+    pub src_port: u16,
+    /// Destination port.
+    pub dst_port: u16,
+    /// Transport protocol.
+    pub protocol: Protocol,
+}
+
+/// Value of `flows_` and `pending_`: how to rewrite the packet, and all that its way out needs.
+///
+/// Every connection has two entries, one per direction. Each can be derived from the other: the key of one is the
+/// rewritten packet of the other, turned round.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct FlowEntry<A> {
+    /// Source address to write.
+    pub src: A,
+    /// Destination address to write.
+    pub dst: A,
+    /// Source port to write.
+    pub src_port: u16,
+    /// Destination port to write.
+    pub dst_port: u16,
+    /// What the address change adds to an Internet checksum (RFC 1624), folded, as stored in a packet.
+    pub address_delta: u16,
+    /// What the port change adds; apart, because a `CHECKSUM_PARTIAL` skb must take only the address part.
+    pub port_delta: u16,
+    /// Interface to leave by when `delivery` is not `ROUTING`.
+    pub ifindex: u32,
+    /// When a packet last took this entry, in seconds of CLOCK_MONOTONIC.
+    pub last_seen: u32,
+    /// Largest IP packet that `ifindex` takes, in bytes; 0 when it was not asked.
+    pub mtu: u16,
+    /// State of the connection in the original direction's entry; `REPLY` or `AWAIT_REPLY` in the other.
+    pub state: FlowState,
+    /// How the rewritten packet goes on.
+    pub delivery: Delivery,
+    /// Ethernet destination to write when `delivery` is not `ROUTING`.
+    pub dst_mac: [u8; 6],
+    /// Ethernet source to write then.
+    pub src_mac: [u8; 6],
+}
+
+/// What is known of a connection. Kept once, in the entry of the original direction (client to Service).
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(
+    non_camel_case_types,
+    clippy::upper_case_acronyms,
+    reason = "what bpftool prints; the names conntrack uses"
+)]
+pub enum FlowState {
+    /// Reply direction, nothing seen in it yet.
+    AWAIT_REPLY = 0,
+    /// Reply direction.
+    REPLY = 1,
+    /// TCP, opened by the client, not answered.
+    SYN_SENT = 2,
+    /// TCP, answered by the endpoint.
+    SYN_RECV = 3,
+    /// TCP, traffic seen both ways.
+    ESTABLISHED = 4,
+    /// TCP, the client has sent FIN.
+    FIN_CLIENT = 5,
+    /// TCP, the endpoint has sent FIN.
+    FIN_ENDPOINT = 6,
+    /// TCP, FIN both ways or RST: a SYN starts a new connection.
+    CLOSING = 7,
+    /// UDP, not answered.
+    UDP_UNREPLIED = 8,
+    /// UDP, answered.
+    UDP_REPLIED = 9,
+}
+
+/// How a rewritten packet reaches its next hop.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(clippy::upper_case_acronyms, reason = "what bpftool prints")]
+pub enum Delivery {
+    /// The kernel's routing takes it on.
+    ROUTING = 0,
+    /// XDP sends the frame out of an interface that runs XDP.
+    XDP = 1,
+    /// tc puts the packet straight into the network namespace at the other end of a veth.
+    PEER = 2,
+}
+
+/// Value of `interfaces`, keyed by ifindex: what may be sent to an interface without the kernel's routing.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Interface {
+    /// The way packets may be handed to it.
+    pub delivery: Delivery,
+    /// Always 0.
+    pub reserved: [u8; 3],
+}
+
+/// Value of `layout`, at index 0.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Layout {
+    /// [`LAYOUT_VERSION`] of the programs that use these maps.
+    pub version: u32,
+}
+
+/// Asserts that a type's size is the sum of its fields: that it has no padding.
+macro_rules! assert_sizes {
+    ($($type:ty = $size:expr),+ $(,)?) => { $(const _: () = assert!(size_of::<$type>() == $size);)+ };
+}
+
+assert_sizes! {
+    ServiceKey<V4Addr> = 4 + 4 + 4,
+    ServiceKey<V6Addr> = 16 + 4 + 4,
+    ServiceEntry = 5 * 4,
+    BackendKey = 4 + 4,
+    Backend<V4Addr> = 4 + 4 + 4,
+    Backend<V6Addr> = 16 + 4 + 4,
+    AffinityKey<V4Addr> = 4 + 4 + 4,
+    AffinityKey<V6Addr> = 16 + 4 + 4,
+    AffinityEntry = 4 + 4,
+    FlowKey<V4Addr> = 2 * 4 + 2 * 2 + 4,
+    FlowKey<V6Addr> = 2 * 16 + 2 * 2 + 4,
+    FlowEntry<V4Addr> = 2 * 4 + 4 * 2 + 2 * 4 + 2 + 1 + 1 + 2 * 6,
+    FlowEntry<V6Addr> = 2 * 16 + 4 * 2 + 2 * 4 + 2 + 1 + 1 + 2 * 6,
+    Interface = 4,
+    Layout = 4,
+}
+
+/// Two cache lines hold key and value: a larger value costs the fast path a third one.
+const _: () = assert!(size_of::<FlowEntry<V6Addr>>() <= 64);
+
+#[cfg(feature = "user")]
+mod pod {
+    use super::*;
+
+    macro_rules! pod {
+        ($($type:ty),+ $(,)?) => { $(
+            // SAFETY: `repr(C)`, `Copy`, no padding (asserted above). Enum fields only ever hold what this contract
+            // wrote: maps of another layout version are never read.
+            unsafe impl aya::Pod for $type {}
+        )+ };
+    }
+
+    pod! {
+        ServiceKey<V4Addr>, ServiceKey<V6Addr>, ServiceEntry, BackendKey, Backend<V4Addr>, Backend<V6Addr>,
+        AffinityKey<V4Addr>, AffinityKey<V6Addr>, AffinityEntry, FlowKey<V4Addr>, FlowKey<V6Addr>,
+        FlowEntry<V4Addr>, FlowEntry<V6Addr>, Interface, Layout,
+    }
+}

@@ -1,0 +1,157 @@
+//! The command line: `svcproxy [--iface … -f …]` runs the proxy, the subcommands ask and check.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+
+/// Kubernetes Services from plain manifests, carried by XDP and tcx.
+#[derive(Debug, Parser)]
+#[command(name = "svcproxy", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// A question instead of a run.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The flags of a run.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// What to do instead of running the proxy.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Validate manifests; needs no root. Exits 0, or 1 with every error listed
+    Check(CheckArgs),
+    /// Show what the datapath holds; needs no running daemon
+    Get(GetArgs),
+}
+
+/// Where manifests come from.
+#[derive(Debug, Args)]
+pub struct InputArgs {
+    /// File, directory (its *.yaml, *.yml and *.json) or - for standard input; repeatable
+    #[arg(short = 'f', long = "filename", value_name = "FILE")]
+    pub filenames: Vec<PathBuf>,
+    /// Ranges that cluster IPs are assigned from, at most one for each family
+    #[arg(
+        long,
+        value_name = "CIDR,…",
+        value_delimiter = ',',
+        default_value = "10.96.0.0/12,fd00:10:96::/112"
+    )]
+    pub service_cluster_ip_range: Vec<IpNet>,
+    /// Name of this node, compared with endpoints' nodeName; default: the hostname
+    #[arg(long, value_name = "NAME")]
+    pub hostname_override: Option<String>,
+}
+
+/// Where svcproxy keeps what outlives it.
+#[derive(Debug, Args)]
+pub struct PlaceArgs {
+    /// Directory on a bpffs for pinned maps and links
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/sys/fs/bpf/svcproxy",
+        env = "SVCPROXY_PIN_DIR"
+    )]
+    pub pin_dir: PathBuf,
+    /// Directory of the state file
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/var/lib/svcproxy",
+        env = "SVCPROXY_STATE_DIR"
+    )]
+    pub state_dir: PathBuf,
+}
+
+/// Flags of a run.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Interface to attach to; repeatable
+    #[arg(long = "iface", value_name = "NAME")]
+    pub ifaces: Vec<String>,
+    /// The manifests.
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Hook that takes incoming packets
+    #[arg(long, value_enum, default_value_t)]
+    pub mode: Mode,
+    /// Pins and state.
+    #[command(flatten)]
+    pub places: PlaceArgs,
+    /// Remove every map, link and file of svcproxy, then exit
+    #[arg(long)]
+    pub cleanup: bool,
+}
+
+/// `--mode`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// Native XDP on physical interfaces, tc elsewhere
+    #[default]
+    Auto,
+    /// Native XDP, or fail
+    Xdp,
+    /// tc (tcx)
+    Tc,
+}
+
+/// Flags of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The manifests.
+    #[command(flatten)]
+    pub input: InputArgs,
+}
+
+/// Flags of `get`.
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// What to show
+    #[arg(value_enum)]
+    pub resource: Resource,
+    /// Only this namespace
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+    /// Pins and state.
+    #[command(flatten)]
+    pub places: PlaceArgs,
+}
+
+/// What `get` shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Resource {
+    /// Services with their addresses
+    #[value(alias = "service", alias = "svc")]
+    Services,
+    /// Endpoints of each ServicePort
+    #[value(alias = "ep")]
+    Endpoints,
+    /// Connections under translation
+    #[value(alias = "flow")]
+    Flows,
+    /// Client affinity
+    Affinity,
+    /// Packet counters by reason
+    #[value(alias = "reason")]
+    Reasons,
+}
+
+/// `-o`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Columns
+    #[default]
+    Table,
+    /// More columns
+    Wide,
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+}

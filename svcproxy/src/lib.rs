@@ -1,0 +1,9 @@
+//! The control plane of svcproxy, in the order data flows: [`manifest`] → [`model`] → [`plan`] → `datapath`.
+//!
+//! Kubernetes types never pass `model`; aya types never leave `datapath`.
+
+pub mod cli;
+pub mod manifest;
+pub mod model;
+pub mod plan;
+pub mod state;

@@ -1,0 +1,3 @@
+//! The `svcproxy` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! YAML and JSON text to Kubernetes objects, with the place of everything that is wrong.

@@ -1,0 +1,1 @@
+//! The model to the exact contents wanted in the maps. Pure: no I/O, no kernel.

@@ -1,0 +1,50 @@
+//! The state file: what must outlive the daemon and does not stand in the pinned maps.
+//!
+//! Cluster IPs once assigned stay with their Service for its life, whatever order the files come in; and `svcproxy
+//! get` needs names for the numbers it finds in the maps.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde::{Deserialize, Serialize};
+
+/// Contents of `state.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct State {
+    /// Version of this format.
+    pub version: u32,
+    /// The Services, by `namespace/name`.
+    pub services: BTreeMap<String, ServiceRecord>,
+}
+
+/// What is remembered of one Service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServiceRecord {
+    /// The cluster IPs it has, primary first.
+    #[serde(rename = "clusterIPs")]
+    pub cluster_ips: Vec<IpAddr>,
+    /// `spec.type`.
+    #[serde(rename = "type")]
+    pub service_type: String,
+    /// When it was first seen, or its `metadata.creationTimestamp`; seconds since the Unix epoch.
+    pub created: u64,
+    /// `spec.selector`.
+    pub selector: BTreeMap<String, String>,
+    /// `spec.ports`.
+    pub ports: Vec<PortRecord>,
+    /// Pod names by endpoint address, where known.
+    pub pods: BTreeMap<IpAddr, String>,
+}
+
+/// What is remembered of one ServicePort.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PortRecord {
+    /// `name`, empty when absent.
+    pub name: String,
+    /// `TCP` or `UDP`.
+    pub protocol: String,
+    /// `port`.
+    pub port: u16,
+}

@@ -1,0 +1,1 @@
+//! The lab of network namespaces, and the tests that need root and the kernel.

@@ -1,0 +1,3 @@
+//! The contributor's one door.
+
+fn main() {}
