@@ -1,3 +1,161 @@
-//! The contributor's one door.
+//! The contributor's one door. `cargo xtask --help` is the table of contents.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+use std::{
+    env,
+    os::unix::process::CommandExt,
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use xtask::{ebpf, process, setup, target_dir, workspace};
+
+/// Everything there is to do with svcproxy's source.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what is missing: a compiler and a linker for the kernel programs, the commands that lab and tests run
+    Setup,
+    /// Build only the kernel programs, and check that the kernel can take them
+    BuildEbpf,
+    /// Build the daemon, with the kernel programs inside: target/release/svcproxy
+    Build,
+    /// See it work: a client, a node and three pods in network namespaces, real traffic, checked results
+    Demo,
+    /// Keep a lab to play with
+    #[command(subcommand)]
+    Lab(Lab),
+    /// Run every test there is, as root
+    Test {
+        /// Only tests whose name contains one of these
+        filters: Vec<String>,
+    },
+}
+
+#[derive(Subcommand)]
+enum Lab {
+    /// Create the lab and start svcproxy in its node
+    Up {
+        /// Flags of `lab up`; see `cargo xtask lab up -- --help`
+        #[arg(last = true)]
+        flags: Vec<String>,
+    },
+    /// Run a command in the namespace of `client`, `node` or a pod, as kubectl exec would
+    Exec {
+        /// Where: `client`, `node`, or the start of a pod's name
+        place: String,
+        /// The command and its arguments
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Remove the lab and everything in it
+    Down,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Setup => setup::run_all().map(drop),
+        Task::BuildEbpf => build_ebpf(),
+        Task::Build => build(),
+        Task::Demo => {
+            build()?;
+            lab(&["demo".to_owned()])
+        }
+        Task::Lab(Lab::Up { flags }) => {
+            build()?;
+            lab(&[vec!["up".to_owned()], flags].concat())
+        }
+        Task::Lab(Lab::Exec { place, command }) => {
+            lab(&[vec!["exec".to_owned(), place, "--".to_owned()], command].concat())
+        }
+        Task::Lab(Lab::Down) => lab(&["down".to_owned()]),
+        Task::Test { filters } => test(&filters),
+    }
+}
+
+fn build_ebpf() -> Result<()> {
+    let object = ebpf::build(&setup::run_all()?, env::consts::ARCH)?;
+    eprintln!("built {}", object.display());
+    Ok(())
+}
+
+fn build() -> Result<()> {
+    setup::run_all()?;
+    process::run(cargo().args([
+        "build",
+        "--release",
+        "--package=svcproxy",
+        "--package=svcproxy-tests",
+        "--bins",
+    ]))
+}
+
+/// Becomes the lab's own command, so that a Ctrl-C reaches nobody else.
+fn lab(arguments: &[String]) -> Result<()> {
+    let lab = target_dir().join("release/lab");
+    let error = process::as_root(&lab.to_string_lossy()).args(arguments).exec();
+    Err(error).with_context(|| format!("cannot run {}; `cargo xtask lab up` builds it", lab.display()))
+}
+
+fn test(filters: &[String]) -> Result<()> {
+    setup::run_all()?;
+    // The daemon that the end-to-end tests start is no dependency of theirs that cargo knows of.
+    process::run(cargo().args(["build", "--bins"]))?;
+    let nextest = process::output(cargo().args(["nextest", "--version"])).is_some();
+    let runner: &[&str] = if nextest {
+        &["nextest", "run"]
+    } else {
+        &["test", "--lib", "--bins", "--tests"]
+    };
+    process::run(
+        as_root_runner(cargo())
+            .args(runner)
+            .args(test_filters(nextest, filters)),
+    )?;
+    if filters.is_empty() {
+        process::run(cargo().args(["test", "--doc"]))?;
+    }
+    Ok(())
+}
+
+/// nextest takes any number of filters; cargo test hands them to the harness behind `--`.
+fn test_filters(nextest: bool, filters: &[String]) -> Vec<String> {
+    let separator = (!nextest).then(|| "--".to_owned());
+    separator.into_iter().chain(filters.iter().cloned()).collect()
+}
+
+fn cargo() -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(workspace());
+    cargo
+}
+
+/// Builds as the user, runs the built tests as root.
+fn as_root_runner(mut cargo: Command) -> Command {
+    if !process::is_root() {
+        let arch = env::consts::ARCH.to_uppercase();
+        cargo.env(
+            format!("CARGO_TARGET_{arch}_UNKNOWN_LINUX_GNU_RUNNER"),
+            "sudo --preserve-env",
+        );
+    }
+    cargo
+}
