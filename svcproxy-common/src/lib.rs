@@ -24,3 +24,4 @@ pub use packet::Packet;
 pub use process::{Verdict, process};
 pub use reason::Reason;
 pub use tables::{Table, Tables};
+pub mod maglev;
