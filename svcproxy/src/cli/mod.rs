@@ -5,6 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
+mod check;
+
+pub use check::check;
+
 /// Kubernetes Services from plain manifests, carried by XDP and tcx.
 #[derive(Debug, Parser)]
 #[command(name = "svcproxy", version, args_conflicts_with_subcommands = true)]
