@@ -4,6 +4,7 @@
 
 pub mod cli;
 pub mod datapath;
+pub mod input;
 pub mod manifest;
 pub mod model;
 pub mod plan;

@@ -28,12 +28,10 @@ pub enum DatapathError {
         source: MapError,
     },
     /// A write found its map full.
-    #[error("map {map} is full: it holds {entries} entries; start with a larger {flag} after `svcproxy --cleanup`")]
+    #[error("map {map} is full; start with a larger {flag} after `svcproxy --cleanup`")]
     MapFull {
         /// Name of the map.
         map: String,
-        /// Its size.
-        entries: u32,
         /// The flag that sets it.
         flag: &'static str,
     },

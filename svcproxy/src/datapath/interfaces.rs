@@ -64,6 +64,16 @@ impl From<LinkMessage> for Link {
 }
 
 impl Link {
+    /// The interface of this name.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn named<'a>(links: &'a [Self], name: &str) -> Result<&'a Self, DatapathError> {
+        let found = links.iter().find(|link| link.name == name);
+        found.ok_or_else(|| DatapathError::NoInterface { name: name.to_owned() })
+    }
+
     fn is_veth(&self) -> bool {
         self.kind.as_deref() == Some(InfoKind::Veth.to_string().as_str())
     }

@@ -226,8 +226,8 @@ where
 
     fn apply(&mut self, step: &FamilyStep<A>) -> Result<()> {
         match step {
-            FamilyStep::PutBackends(entries) => put(&mut self.backends, entries, "backends", "--max-backends"),
-            FamilyStep::PutServices(entries) => put(&mut self.services, entries, "services", "--max-service-ports"),
+            FamilyStep::PutBackends(entries) => put(&mut self.backends, entries, "backends", "--backend-entries"),
+            FamilyStep::PutServices(entries) => put(&mut self.services, entries, "services", "--service-entries"),
             FamilyStep::DeleteServices(keys) => delete(&mut self.services, keys, "services"),
             FamilyStep::DeleteBackends(keys) => delete(&mut self.backends, keys, "backends"),
         }
@@ -254,7 +254,6 @@ fn put<K: aya::Pod, V: aya::Pod>(
             if full {
                 DatapathError::MapFull {
                     map: name.to_owned(),
-                    entries: 0,
                     flag,
                 }
             } else {

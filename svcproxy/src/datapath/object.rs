@@ -4,6 +4,7 @@ use std::path::Path;
 
 use aya::{
     Ebpf, EbpfLoader,
+    maps::MapInfo,
     programs::{ProgramError, SchedClassifier, Xdp},
 };
 
@@ -40,6 +41,16 @@ impl Sizes {
             "backend_slots" => Some(self.slots),
             _ => None,
         }
+    }
+
+    /// The pinned maps whose size is another than this, with the size they have.
+    pub fn kept(&self, pin_dir: &Path) -> Vec<(&'static str, u32)> {
+        let kept = |name: &'static str| {
+            let info = MapInfo::from_pin(pin_dir.join(name)).ok()?;
+            let wanted = self.of(name)?;
+            (info.max_entries() != wanted).then_some((name, info.max_entries()))
+        };
+        Maps::NAMES.into_iter().filter_map(kept).collect()
     }
 
     /// Kernel memory that the preallocated tables take, in bytes: an LRU element is 48 bytes of bookkeeping, key and
