@@ -14,11 +14,17 @@ pub const LAYOUT_VERSION: u32 = 1;
 
 /// An IP address as it stands in a packet: network byte order.
 pub trait Address: Copy + Eq + Ord + Hash + Debug + 'static {
-    /// Seven for IPv4, or the number that names the family elsewhere: 4 or 6.
-    const FAMILY: u8;
+    /// The sum of its 16-bit words as stored, not folded: its part of an Internet checksum.
+    fn sum(&self) -> u32;
 
-    /// The address as 16-bit words in memory order, for checksum arithmetic and hashing.
-    fn words(&self) -> impl Iterator<Item = u16>;
+    /// `AF_INET` or `AF_INET6`.
+    const AF: u8;
+
+    /// All its bits in 64, for hashing: IPv4 unchanged, IPv6 with both halves combined.
+    fn bits(&self) -> u64;
+
+    /// As the kernel's `bpf_fib_lookup` takes it: four words as stored, of which IPv4 uses the first.
+    fn fib(&self) -> [u32; 4];
 }
 
 /// An IPv4 address, network byte order.
@@ -38,24 +44,55 @@ pub struct V6Addr {
 }
 
 impl Address for V4Addr {
-    const FAMILY: u8 = 4;
+    const AF: u8 = 2;
 
     #[inline(always)]
-    fn words(&self) -> impl Iterator<Item = u16> {
-        self.octets
-            .chunks_exact(2)
-            .map(|pair| u16::from_ne_bytes([pair[0], pair[1]]))
+    fn sum(&self) -> u32 {
+        let word = u32::from_ne_bytes(self.octets);
+        (word & 0xffff) + (word >> 16)
+    }
+
+    #[inline(always)]
+    fn bits(&self) -> u64 {
+        u32::from_ne_bytes(self.octets) as u64
+    }
+
+    #[inline(always)]
+    fn fib(&self) -> [u32; 4] {
+        [u32::from_ne_bytes(self.octets), 0, 0, 0]
+    }
+}
+
+impl V6Addr {
+    /// The two halves as stored: on BPF, two registers.
+    #[inline(always)]
+    fn halves(&self) -> [u64; 2] {
+        // SAFETY: both are 16 bytes of which any value is valid. `from_ne_bytes` of parts, and u128, compile to
+        // single-byte copies through the stack or crash LLVM 22's BPF backend.
+        unsafe { core::mem::transmute::<Self, [u64; 2]>(*self) }
     }
 }
 
 impl Address for V6Addr {
-    const FAMILY: u8 = 6;
+    const AF: u8 = 10;
 
     #[inline(always)]
-    fn words(&self) -> impl Iterator<Item = u16> {
-        self.octets
-            .chunks_exact(2)
-            .map(|pair| u16::from_ne_bytes([pair[0], pair[1]]))
+    fn sum(&self) -> u32 {
+        let sum16 = |half: u64| (half & 0xffff) + (half >> 16 & 0xffff) + (half >> 32 & 0xffff) + (half >> 48);
+        let [high, low] = self.halves();
+        (sum16(high) + sum16(low)) as u32
+    }
+
+    #[inline(always)]
+    fn bits(&self) -> u64 {
+        let [high, low] = self.halves();
+        high.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ low
+    }
+
+    #[inline(always)]
+    fn fib(&self) -> [u32; 4] {
+        let [high, low] = self.halves();
+        [high as u32, (high >> 32) as u32, low as u32, (low >> 32) as u32]
     }
 }
 

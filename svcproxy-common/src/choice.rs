@@ -1,0 +1,96 @@
+//! Which endpoint a new connection gets: the client's own where affinity is asked for, else the one its addresses
+//! hash to.
+
+use crate::{
+    Reason, Tables,
+    abi::{Address, AffinityEntry, AffinityKey, Backend, BackendKey, FlowKey, ServiceEntry},
+};
+
+/// Chooses an endpoint of `service` for the connection that `key` opens.
+#[inline(always)]
+pub fn choose<'a, A, T>(
+    tables: &'a T,
+    key: &FlowKey<A>,
+    service: &ServiceEntry,
+    now: u32,
+) -> Result<&'a Backend<A>, Reason>
+where
+    A: Address,
+    T: Tables<A>,
+{
+    let backend = |endpoint| {
+        tables
+            .backend(&BackendKey {
+                endpoint_set: service.endpoint_set,
+                endpoint,
+            })
+            .ok_or(Reason::EndpointMissing)
+    };
+    if service.affinity_seconds == 0 {
+        return backend(slot(tables, service, hash(key))?);
+    }
+
+    let client = AffinityKey {
+        client: key.src,
+        service: service.service,
+        reserved: 0,
+    };
+    match tables.affinity(&client) {
+        Some(given) => {
+            let fresh = now.wrapping_sub(given.last_seen()) <= service.affinity_seconds;
+            given.set_last_seen(now);
+            if fresh && let Ok(backend) = backend(given.endpoint()) {
+                return Ok(backend);
+            }
+            let endpoint = slot(tables, service, client_hash(key.src))?;
+            given.set_endpoint(endpoint);
+            backend(endpoint)
+        }
+        None => {
+            let endpoint = slot(tables, service, client_hash(key.src))?;
+            tables.set_affinity(
+                &client,
+                &AffinityEntry {
+                    endpoint,
+                    last_seen: now,
+                },
+            );
+            backend(endpoint)
+        }
+    }
+}
+
+/// The endpoint in the slot that a hash falls on.
+#[inline(always)]
+fn slot<A: Address>(tables: &impl Tables<A>, service: &ServiceEntry, hash: u64) -> Result<u32, Reason> {
+    if service.slot_count == 0 {
+        return Err(Reason::NoEndpoint);
+    }
+    // The upper half of the product of a 32-bit hash and n is uniform over 0..n, and needs no division.
+    let index = ((hash >> 32) * u64::from(service.slot_count)) >> 32;
+    tables
+        .slot(service.slot_offset.wrapping_add(index as u32))
+        .ok_or(Reason::EndpointMissing)
+}
+
+/// Hash of a connection, the same on every node: a lost entry finds its endpoint again.
+#[inline(always)]
+fn hash<A: Address>(key: &FlowKey<A>) -> u64 {
+    let ports = u64::from(key.src_port) << 48 | u64::from(key.dst_port) << 32 | key.protocol as u64;
+    mix(mix(mix(0, key.src.bits()), key.dst.bits()), ports)
+}
+
+/// Hash of a client alone: every port of a Service, and every node, agrees on it before anything is stored.
+#[inline(always)]
+fn client_hash<A: Address>(client: A) -> u64 {
+    mix(0, client.bits())
+}
+
+/// One round of a multiply–xor-shift hash (the finaliser of MurmurHash3).
+#[inline(always)]
+fn mix(state: u64, word: u64) -> u64 {
+    let mut hash = state ^ word;
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    hash ^ (hash >> 33)
+}

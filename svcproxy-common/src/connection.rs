@@ -1,0 +1,137 @@
+//! What happens once per connection, once a second, and on SYN, FIN and RST: everything about a connection that the
+//! fast path need not know.
+//!
+//! In comes a packet's key, out goes the table that now holds its entry. [`attend`] and [`open`] are called one after
+//! the other and not one by the other: the kernel allows a chain of calls 512 bytes of stack in all.
+
+use crate::{
+    Packet, Reason, Table, Tables,
+    abi::{Address, FlowEntry, FlowKey, FlowState, ServiceKey},
+    choice,
+    flow::{self, Live, TcpFlags, Translation},
+};
+
+/// What [`attend`] has found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Attended {
+    /// The packet belongs to a connection that is kept here.
+    Known(Table),
+    /// It does not. If it opens one, that is to be kept here.
+    Unknown(Table),
+    /// It is the late reply of a connection that has been forgotten.
+    Stray,
+}
+
+/// Finds the connection of a packet and brings it up to date.
+#[inline(never)]
+pub fn attend<A, P, T>(packet: &P, tables: &T, key: &FlowKey<A>, flags: TcpFlags, now: u32) -> Attended
+where
+    A: Address,
+    P: Packet,
+    T: Tables<A>,
+{
+    let (table, entry) = match tables.flow(Table::Flows, key) {
+        Some(entry) => (Table::Flows, entry),
+        None => match tables.flow(Table::Pending, key) {
+            Some(entry) => (Table::Pending, entry),
+            None => return Attended::Unknown(Table::Pending),
+        },
+    };
+    let reply = entry.state().is_reply();
+    let peer_key = flow::reverse_key(key, entry);
+    let peer = tables.flow(table, &peer_key);
+    // The half that keeps the connection's state.
+    let original = if reply { peer } else { Some(entry) };
+    let state = original.map_or(FlowState::REPLY, |original| original.state());
+
+    if expired(entry, peer, state, now) || (!reply && flags.opens() && state == FlowState::CLOSING) {
+        // The tuple begins anew, in the place it has. A reply no longer belongs to anything.
+        return if reply {
+            Attended::Stray
+        } else {
+            Attended::Unknown(table)
+        };
+    }
+
+    let next = state.step(flags, reply);
+    if let Some(original) = original
+        && next != state
+    {
+        original.set_state(next);
+    }
+    let first_reply = entry.state() == FlowState::AWAIT_REPLY;
+    if first_reply {
+        entry.set_state(FlowState::REPLY);
+    }
+    if first_reply || entry.last_seen() != now {
+        entry.set_last_seen(now);
+        // Routes and neighbours change: once a second each direction asks again.
+        entry.set_next_hop(packet.next_hop(entry.src(), entry.dst()));
+    }
+    match peer {
+        // The other half was evicted. It can be derived from this one.
+        None => {
+            let state = if reply {
+                FlowState::derived(key.protocol)
+            } else {
+                FlowState::AWAIT_REPLY
+            };
+            tables.set_flow(table, &peer_key, &flow::reverse_entry(key, entry, state, now));
+            Attended::Known(table)
+        }
+        Some(peer) if table == Table::Pending && !reply && next.confirmed() => {
+            // The reply half first, as when a connection opens. A table that takes no more leaves both pending.
+            let moved = tables.promote_flow(&peer_key, peer) && tables.promote_flow(key, entry);
+            Attended::Known(if moved { Table::Flows } else { Table::Pending })
+        }
+        Some(_) => Attended::Known(table),
+    }
+}
+
+/// Whether neither direction was used for longer than the state allows.
+#[inline(always)]
+fn expired<A: Address>(
+    entry: &Live<FlowEntry<A>>,
+    peer: Option<&Live<FlowEntry<A>>>,
+    state: FlowState,
+    now: u32,
+) -> bool {
+    let idle = now.wrapping_sub(entry.last_seen());
+    idle > state.timeout() && peer.is_none_or(|peer| now.wrapping_sub(peer.last_seen()) > state.timeout())
+}
+
+/// Opens a connection to a Service: chooses its endpoint and stores both directions, the reply's first, so that no
+/// request is ever forwarded whose reply would not be recognised.
+#[inline(never)]
+pub fn open<A, P, T>(packet: &P, tables: &T, table: Table, key: &FlowKey<A>, now: u32) -> Result<(), Reason>
+where
+    A: Address,
+    P: Packet,
+    T: Tables<A>,
+{
+    let service = tables
+        .service(&ServiceKey {
+            address: key.dst,
+            port: key.dst_port.into(),
+            protocol: key.protocol,
+        })
+        .ok_or(Reason::NotAService)?;
+    let backend = choice::choose(tables, key, service, now)?;
+    let next_hop = packet.next_hop(key.src, backend.address);
+
+    // One slot for both entries: that of the reply becomes that of the request.
+    let reply_key = FlowKey {
+        src: backend.address,
+        dst: key.src,
+        src_port: backend.port as u16,
+        dst_port: key.src_port,
+        protocol: key.protocol,
+    };
+    let (vip, client) = ((key.dst, key.dst_port), (key.src, key.src_port));
+    let mut entry = FlowEntry::new(&reply_key, vip, client, FlowState::AWAIT_REPLY, now);
+    let stored = tables.set_flow(table, &reply_key, &entry) && {
+        entry.reverse(&reply_key, next_hop, FlowState::initial(key.protocol));
+        tables.set_flow(table, key, &entry)
+    };
+    if stored { Ok(()) } else { Err(Reason::FlowTableFull) }
+}

@@ -1,0 +1,38 @@
+//! The bounds check between a packet's bytes and the views of `svcproxy_common::wire`.
+
+use svcproxy_common::wire::Wire;
+
+/// The bytes of a packet that a program may touch.
+pub(crate) struct Frame {
+    start: usize,
+    end: usize,
+}
+
+impl Frame {
+    /// From the `data` and `data_end` of a context; the verifier knows these two values for what they are.
+    #[inline(always)]
+    pub(crate) const fn new(data: usize, data_end: usize) -> Self {
+        Self {
+            start: data,
+            end: data_end,
+        }
+    }
+
+    /// Number of bytes.
+    #[inline(always)]
+    pub(crate) const fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// A view of the header at `offset`; `None` when the frame ends before it.
+    #[inline(always)]
+    pub(crate) fn at<T: Wire>(&self, offset: usize) -> Option<&T> {
+        let address = self.start + offset;
+        if address + size_of::<T>() > self.end {
+            return None;
+        }
+        // SAFETY: the bytes lie between `data` and `data_end` of the running program's context (checked above), and
+        // a `Wire` type is valid at any address for any bytes.
+        Some(unsafe { &*(address as *const T) })
+    }
+}

@@ -1,0 +1,153 @@
+//! Every map of svcproxy. Sizes are what `svcproxy` sets before it loads the programs; those here are its defaults.
+
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray},
+    macros::btf_map,
+};
+use svcproxy_common::{
+    Reason, Table, Tables, Verdict,
+    abi::{
+        AffinityEntry, AffinityKey, Backend, BackendKey, FlowEntry, FlowKey, Interface, Layout, ServiceEntry,
+        ServiceKey, V4Addr, V6Addr,
+    },
+    flow::Live,
+};
+
+/// Two entries a connection: 128 Ki connections, what nf_conntrack holds on four cores under kube-proxy.
+const FLOWS: usize = 262_144;
+/// Connections not yet answered.
+const PENDING: usize = 65_536;
+/// Clients of Services with affinity.
+const AFFINITY: usize = 65_536;
+/// Address and port pairs of Services.
+const SERVICES: usize = 131_072;
+/// Endpoints, once for each set they are in.
+const BACKENDS: usize = 262_144;
+/// Slots of all sets.
+const BACKEND_SLOTS: usize = 1_048_576;
+/// Interfaces that packets may be sent to directly.
+const INTERFACES_MAX: usize = 4_096;
+/// Memory only for entries that exist: these maps change with the manifests, not with packets.
+const SPARSE: usize = BPF_F_NO_PREALLOC as usize;
+
+#[btf_map(name = "flows_v4")]
+static FLOWS_V4: LruHashMap<FlowKey<V4Addr>, FlowEntry<V4Addr>, FLOWS> = LruHashMap::new();
+#[btf_map(name = "flows_v6")]
+static FLOWS_V6: LruHashMap<FlowKey<V6Addr>, FlowEntry<V6Addr>, FLOWS> = LruHashMap::new();
+
+#[btf_map(name = "pending_v4")]
+static PENDING_V4: LruHashMap<FlowKey<V4Addr>, FlowEntry<V4Addr>, PENDING> = LruHashMap::new();
+#[btf_map(name = "pending_v6")]
+static PENDING_V6: LruHashMap<FlowKey<V6Addr>, FlowEntry<V6Addr>, PENDING> = LruHashMap::new();
+
+#[btf_map(name = "affinity_v4")]
+static AFFINITY_V4: LruHashMap<AffinityKey<V4Addr>, AffinityEntry, AFFINITY> = LruHashMap::new();
+#[btf_map(name = "affinity_v6")]
+static AFFINITY_V6: LruHashMap<AffinityKey<V6Addr>, AffinityEntry, AFFINITY> = LruHashMap::new();
+
+#[btf_map(name = "services_v4")]
+static SERVICES_V4: HashMap<ServiceKey<V4Addr>, ServiceEntry, SERVICES, SPARSE> = HashMap::new();
+#[btf_map(name = "services_v6")]
+static SERVICES_V6: HashMap<ServiceKey<V6Addr>, ServiceEntry, SERVICES, SPARSE> = HashMap::new();
+
+#[btf_map(name = "backends_v4")]
+static BACKENDS_V4: HashMap<BackendKey, Backend<V4Addr>, BACKENDS, SPARSE> = HashMap::new();
+#[btf_map(name = "backends_v6")]
+static BACKENDS_V6: HashMap<BackendKey, Backend<V6Addr>, BACKENDS, SPARSE> = HashMap::new();
+
+/// The endpoint numbers of all sets, one region each: choosing is one index into a region.
+#[btf_map(name = "backend_slots")]
+static SLOTS: Array<u32, BACKEND_SLOTS> = Array::new();
+
+/// By ifindex; see [`Interface`].
+#[btf_map(name = "interfaces")]
+pub(crate) static INTERFACES: HashMap<u32, Interface, INTERFACES_MAX, SPARSE> = HashMap::new();
+
+/// Packets by [`Reason`].
+#[btf_map(name = "reasons")]
+static REASONS: PerCpuArray<u64, { Reason::ALL.len() }> = PerCpuArray::new();
+
+/// The daemon writes and compares it; the programs only keep it pinned with the rest.
+#[btf_map(name = "layout")]
+static LAYOUT: Array<Layout, 1> = Array::new();
+
+/// The kernel's maps as [`Tables`].
+pub(crate) struct Maps;
+
+impl Maps {
+    /// Counts an outcome; every packet passes here once.
+    #[inline(always)]
+    pub(crate) fn counted(outcome: Result<Verdict, Reason>) -> Result<Verdict, Reason> {
+        let reason = outcome.err().unwrap_or(Reason::Translated);
+        if let Some(count) = REASONS.get_ptr_mut(reason as u32) {
+            // SAFETY: this CPU's own slot, and programs of these types do not nest on one CPU.
+            unsafe { *count += 1 };
+        }
+        outcome
+    }
+}
+
+macro_rules! tables {
+    ($address:ty, $flows:ident, $pending:ident, $services:ident, $backends:ident, $affinity:ident) => {
+        impl Tables<$address> for Maps {
+            #[inline(always)]
+            fn flow(&self, table: Table, key: &FlowKey<$address>) -> Option<&Live<FlowEntry<$address>>> {
+                let entry = match table {
+                    Table::Flows => $flows.get_ptr_mut(key),
+                    Table::Pending => $pending.get_ptr_mut(key),
+                };
+                // SAFETY: a pointer the kernel has just returned; `Live` has the layout of what it wraps.
+                entry.map(|entry| unsafe { &*entry.cast() })
+            }
+
+            #[inline(always)]
+            fn set_flow(&self, table: Table, key: &FlowKey<$address>, entry: &FlowEntry<$address>) -> bool {
+                match table {
+                    Table::Flows => $flows.insert(key, entry, 0),
+                    Table::Pending => $pending.insert(key, entry, 0),
+                }
+                .is_ok()
+            }
+
+            #[inline(always)]
+            fn promote_flow(&self, key: &FlowKey<$address>, entry: &Live<FlowEntry<$address>>) -> bool {
+                // SAFETY: the kernel copies the entry from its slot into the new one.
+                let entry = unsafe { &*entry.as_ptr() };
+                $flows.insert(key, entry, 0).is_ok() && $pending.remove(key).is_ok()
+            }
+
+            #[inline(always)]
+            fn service(&self, key: &ServiceKey<$address>) -> Option<&ServiceEntry> {
+                // SAFETY: the programs never change this map; the daemon replaces values whole.
+                unsafe { $services.get(key) }
+            }
+
+            #[inline(always)]
+            fn slot(&self, index: u32) -> Option<u32> {
+                SLOTS.get(index).copied()
+            }
+
+            #[inline(always)]
+            fn backend(&self, key: &BackendKey) -> Option<&Backend<$address>> {
+                // SAFETY: as for services.
+                unsafe { $backends.get(key) }
+            }
+
+            #[inline(always)]
+            fn affinity(&self, key: &AffinityKey<$address>) -> Option<&Live<AffinityEntry>> {
+                // SAFETY: as for flows.
+                $affinity.get_ptr_mut(key).map(|entry| unsafe { &*entry.cast() })
+            }
+
+            #[inline(always)]
+            fn set_affinity(&self, key: &AffinityKey<$address>, entry: &AffinityEntry) {
+                // Only a table under allocation pressure refuses; the client then keeps its hash's choice.
+                let _ = $affinity.insert(key, entry, 0);
+            }
+        }
+    };
+}
+
+tables!(V4Addr, FLOWS_V4, PENDING_V4, SERVICES_V4, BACKENDS_V4, AFFINITY_V4);
+tables!(V6Addr, FLOWS_V6, PENDING_V6, SERVICES_V6, BACKENDS_V6, AFFINITY_V6);

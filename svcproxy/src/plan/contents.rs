@@ -1,0 +1,133 @@
+//! What the maps hold, as plain sorted collections: read back from the kernel, planned, compared and printed alike.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use svcproxy_common::abi::{Address, Backend, BackendKey, Protocol, ServiceEntry, ServiceKey, V4Addr, V6Addr};
+
+/// Contents of the maps that the control plane writes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MapContents {
+    /// `services_v4` and `backends_v4`.
+    pub v4: FamilyMaps<V4Addr>,
+    /// `services_v6` and `backends_v6`.
+    pub v6: FamilyMaps<V6Addr>,
+    /// `backend_slots`: by offset, the region of every services entry that has slots, and nothing else.
+    ///
+    /// Shared, because most regions pass from the current contents into the wanted ones as they are.
+    pub slots: BTreeMap<u32, Arc<[u32]>>,
+}
+
+/// Contents of the maps of one address family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FamilyMaps<A> {
+    /// Where clients connect to.
+    pub services: BTreeMap<ServiceKey<A>, ServiceEntry>,
+    /// Where endpoints listen.
+    pub backends: BTreeMap<BackendKey, Backend<A>>,
+}
+
+impl<A> Default for FamilyMaps<A> {
+    fn default() -> Self {
+        Self {
+            services: BTreeMap::new(),
+            backends: BTreeMap::new(),
+        }
+    }
+}
+
+impl MapContents {
+    /// The entries of both families, without their keys.
+    pub fn entries(&self) -> impl Iterator<Item = &ServiceEntry> {
+        self.v4.services.values().chain(self.v6.services.values())
+    }
+
+    /// The keys of the backends of both families.
+    pub fn backend_keys(&self) -> impl Iterator<Item = &BackendKey> {
+        self.v4.backends.keys().chain(self.v6.backends.keys())
+    }
+}
+
+impl<A: MapAddress> FamilyMaps<A> {
+    /// The entries at one address, by port and protocol.
+    pub fn at(&self, address: A) -> impl Iterator<Item = (&ServiceKey<A>, &ServiceEntry)> {
+        /// Sorts before every other protocol.
+        const LOWEST: Protocol = Protocol::TCP;
+        let first = ServiceKey {
+            address,
+            port: 0,
+            protocol: LOWEST,
+        };
+        self.services
+            .range(first..)
+            .take_while(move |(key, _)| key.address == address)
+    }
+
+    /// The endpoints of one set, by number.
+    pub fn set(&self, endpoint_set: u32) -> impl Iterator<Item = (u32, &Backend<A>)> {
+        let key = |endpoint| BackendKey { endpoint_set, endpoint };
+        self.backends
+            .range(key(0)..=key(u32::MAX))
+            .map(|(key, backend)| (key.endpoint, backend))
+    }
+}
+
+/// An address as the maps hold it, and the way from and to the standard library's.
+pub trait MapAddress: Address {
+    /// The address, if it is of this family.
+    fn from_ip(address: IpAddr) -> Option<Self>;
+
+    /// The address in the standard library's type.
+    fn ip(self) -> IpAddr;
+
+    /// This family's part of the contents.
+    fn maps(contents: &MapContents) -> &FamilyMaps<Self>;
+
+    /// The address and a port, printed `10.0.0.1:80` or `[fd00::1]:80`.
+    ///
+    /// The maps hold ports in 32 bits; the upper half is always 0.
+    fn socket(self, port: u32) -> SocketAddr {
+        SocketAddr::new(self.ip(), port as u16)
+    }
+}
+
+impl MapAddress for V4Addr {
+    fn from_ip(address: IpAddr) -> Option<Self> {
+        match address {
+            IpAddr::V4(address) => Some(Self {
+                octets: address.octets(),
+            }),
+            IpAddr::V6(_) => None,
+        }
+    }
+
+    fn ip(self) -> IpAddr {
+        self.octets.into()
+    }
+
+    fn maps(contents: &MapContents) -> &FamilyMaps<Self> {
+        &contents.v4
+    }
+}
+
+impl MapAddress for V6Addr {
+    fn from_ip(address: IpAddr) -> Option<Self> {
+        match address {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(address) => Some(Self {
+                octets: address.octets(),
+            }),
+        }
+    }
+
+    fn ip(self) -> IpAddr {
+        self.octets.into()
+    }
+
+    fn maps(contents: &MapContents) -> &FamilyMaps<Self> {
+        &contents.v6
+    }
+}

@@ -1,0 +1,4 @@
+//! Plans and diffs against tables of cases and against properties.
+
+mod builder;
+mod golden;
