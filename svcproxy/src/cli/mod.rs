@@ -91,12 +91,12 @@ pub struct RunArgs {
     /// Pins and state.
     #[command(flatten)]
     pub places: PlaceArgs,
-    /// Sizes of the tables.
-    #[command(flatten)]
-    pub sizes: SizeArgs,
     /// Remove every map, link and file of svcproxy, then exit
     #[arg(long)]
     pub cleanup: bool,
+    /// Sizes of the tables.
+    #[command(flatten)]
+    pub sizes: SizeArgs,
 }
 
 /// Sizes of the tables, in entries. Tables of an earlier run keep theirs until `--cleanup`.
