@@ -66,7 +66,7 @@ impl<const IN: bool> Packet for TcPacket<'_, IN> {
     }
 
     #[inline(always)]
-    fn len(&self) -> u32 {
+    fn frame_len(&self) -> u32 {
         self.ctx.len()
     }
 
