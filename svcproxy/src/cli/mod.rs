@@ -1,5 +1,7 @@
 //! The command line: `svcproxy [--iface … -f …]` runs the proxy, the subcommands ask and check.
 
+pub mod get;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
