@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Some(Command::Check(args)) => cli::check(&args),
-        Some(Command::Get(_)) => Err(anyhow::anyhow!("`get` is not built yet")),
+        Some(Command::Get(args)) => cli::get(&args),
         None => cli::run(&cli.run),
     };
     outcome.unwrap_or_else(|error| {
