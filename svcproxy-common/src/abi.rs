@@ -110,6 +110,15 @@ pub enum Protocol {
     UDP = 17,
 }
 
+impl core::fmt::Display for Protocol {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::TCP => "TCP",
+            Self::UDP => "UDP",
+        })
+    }
+}
+
 /// Key of `services_v4` and `services_v6`: one address and port that clients connect to.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

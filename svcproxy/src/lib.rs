@@ -3,6 +3,8 @@
 //! Kubernetes types never pass `model`; aya types never leave `datapath`.
 
 pub mod cli;
+pub mod datapath;
+pub mod input;
 pub mod manifest;
 pub mod model;
 pub mod plan;

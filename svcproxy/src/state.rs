@@ -7,14 +7,32 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
+mod file;
+
+pub use file::{FILE_NAME, LoadedState, StateError};
+
 /// Contents of `state.json`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct State {
     /// Version of this format.
     pub version: u32,
     /// The Services, by `namespace/name`.
     pub services: BTreeMap<String, ServiceRecord>,
+}
+
+impl State {
+    /// The version this release reads and writes.
+    pub const VERSION: u32 = 1;
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            version: Self::VERSION,
+            services: BTreeMap::new(),
+        }
+    }
 }
 
 /// What is remembered of one Service.

@@ -5,6 +5,16 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
+mod check;
+mod cleanup;
+mod lock;
+mod run;
+
+use crate::datapath::{Sizes, links};
+
+pub use check::check;
+pub use run::run;
+
 /// Kubernetes Services from plain manifests, carried by XDP and tcx.
 #[derive(Debug, Parser)]
 #[command(name = "svcproxy", version, args_conflicts_with_subcommands = true)]
@@ -81,9 +91,49 @@ pub struct RunArgs {
     /// Pins and state.
     #[command(flatten)]
     pub places: PlaceArgs,
+    /// Sizes of the tables.
+    #[command(flatten)]
+    pub sizes: SizeArgs,
     /// Remove every map, link and file of svcproxy, then exit
     #[arg(long)]
     pub cleanup: bool,
+}
+
+/// Sizes of the tables, in entries. Tables of an earlier run keep theirs until `--cleanup`.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Table sizes (entries; pinned tables keep theirs until --cleanup)")]
+pub struct SizeArgs {
+    /// Flow table of each family; a connection takes two entries
+    #[arg(long, value_name = "N", default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(64..))]
+    pub flow_entries: u32,
+    /// Table of connections not yet answered, of each family; two entries each
+    #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(64..))]
+    pub pending_entries: u32,
+    /// Clients remembered for sessionAffinity, of each family
+    #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(64..))]
+    pub affinity_entries: u32,
+    /// Addresses and ports of Services, of each family
+    #[arg(long, value_name = "N", default_value_t = 131_072, value_parser = clap::value_parser!(u32).range(1..))]
+    pub service_entries: u32,
+    /// Endpoints, of each family, counted once for every ServicePort
+    #[arg(long, value_name = "N", default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(1..))]
+    pub backend_entries: u32,
+    /// Slots to choose endpoints from; a ServicePort takes some 32 for each endpoint
+    #[arg(long, value_name = "N", default_value_t = 1_048_576, value_parser = clap::value_parser!(u32).range(1..))]
+    pub backend_slots: u32,
+}
+
+impl SizeArgs {
+    fn sizes(&self) -> Sizes {
+        Sizes {
+            flows: self.flow_entries,
+            pending: self.pending_entries,
+            affinity: self.affinity_entries,
+            services: self.service_entries,
+            backends: self.backend_entries,
+            slots: self.backend_slots,
+        }
+    }
 }
 
 /// `--mode`
@@ -96,6 +146,16 @@ pub enum Mode {
     Xdp,
     /// tc (tcx)
     Tc,
+}
+
+impl From<Mode> for links::Mode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Auto => Self::Auto,
+            Mode::Xdp => Self::Xdp,
+            Mode::Tc => Self::Tc,
+        }
+    }
 }
 
 /// Flags of `check`.

@@ -7,6 +7,15 @@ use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 pub use svcproxy_common::abi::Protocol;
 
+mod addresses;
+mod allocate;
+mod build;
+mod endpoints;
+mod findings;
+mod pods;
+
+pub use build::{Built, Options, build};
+
 /// Everything the input says, sorted by namespace and name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Model {

@@ -1,0 +1,68 @@
+//! `svcproxy check`: is this input what svcproxy would run with?
+//!
+//! Diagnostics go to standard error, one a line; the summary goes to standard output. Needs no root, keeps no state.
+
+use std::{process::ExitCode, time::SystemTime};
+
+use super::CheckArgs;
+use crate::{
+    input::{self, Input},
+    manifest::{Kind, Severity},
+    model::Options,
+    state::State,
+};
+
+/// Runs the command. Exits 0 when there is no error, else 1.
+pub fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
+    let ranges = args.input.service_cluster_ip_range.clone();
+    let input = input::read(&args.input.filenames, &Options { ranges, now }, &State::default());
+    for diagnostic in &input.diagnostics {
+        eprintln!("{diagnostic}");
+    }
+    println!("{}", summary(&input));
+    Ok(match input.model {
+        Some(_) => ExitCode::SUCCESS,
+        None => ExitCode::FAILURE,
+    })
+}
+
+/// `3 Services, 7 Pods, 1 EndpointSlice: ok` or `2 errors, 1 warning`.
+fn summary(input: &Input) -> String {
+    let of = |severity| input.diagnostics.iter().filter(|d| d.severity == severity).count();
+    let findings = list(&[
+        (of(Severity::Error), "error", "errors"),
+        (of(Severity::Warning), "warning", "warnings"),
+    ]);
+    if input.model.is_none() {
+        return findings;
+    }
+    let objects = &input.objects;
+    let counts = [
+        (objects.services.len(), Kind::Service.name(), "Services"),
+        (objects.pods.len(), Kind::Pod.name(), "Pods"),
+        (objects.slices.len(), Kind::EndpointSlice.name(), "EndpointSlices"),
+        (objects.endpoints.len(), "Endpoints", "Endpoints"),
+        (objects.nodes.len(), Kind::Node.name(), "Nodes"),
+    ];
+    let found = match list(&counts) {
+        none if none.is_empty() => "no objects".to_owned(),
+        found => found,
+    };
+    match findings.as_str() {
+        "" => format!("{found}: ok"),
+        _ => format!("{found}: ok, {findings}"),
+    }
+}
+
+/// The counts that are not 0, in words.
+fn list(counts: &[(usize, &str, &str)]) -> String {
+    let words = counts
+        .iter()
+        .filter(|(count, ..)| *count > 0)
+        .map(|(count, one, many)| match count {
+            1 => format!("1 {one}"),
+            _ => format!("{count} {many}"),
+        });
+    words.collect::<Vec<_>>().join(", ")
+}

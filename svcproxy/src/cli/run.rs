@@ -1,0 +1,256 @@
+//! `svcproxy --iface … -f …`: reads the manifests, brings the datapath to what they say, stays to keep it so.
+//!
+//! In this order: nothing is touched before all input is read and valid, nothing is attached before the maps hold
+//! the plan, and what was assigned is on disk before a packet can depend on it.
+
+use std::{
+    path::Path,
+    process::ExitCode,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context as _, bail};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+
+use super::{RunArgs, cleanup, lock::Lock};
+use crate::{
+    datapath::{
+        Datapath, Link, Links,
+        links::{self, Hook},
+        preflight, sweep,
+    },
+    input::{self, Input},
+    manifest::Severity,
+    model::{Model, Options},
+    plan::{self, Diff, Limits},
+    state::State,
+};
+
+/// How often forgotten connections are taken out of the tables.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Runs the proxy until SIGINT or SIGTERM, or removes it (`--cleanup`). Exits 1 when the input has errors.
+///
+/// # Errors
+///
+/// Whatever keeps the datapath from being set up.
+pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let filter = EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .from_env_lossy();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .init();
+    if args.cleanup {
+        cleanup::cleanup(&args.places)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.ifaces.is_empty() {
+        bail!("no interface is given: name one with --iface (`ip link` lists them); `svcproxy --help` shows the rest");
+    }
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(serve(args))
+}
+
+async fn serve(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    // Before all else: a signal during the start shall not leave half of it behind.
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut hangup = signal(SignalKind::hangup())?;
+
+    preflight::capabilities()?;
+    preflight::btf()?;
+    let _lock = Lock::acquire(&args.places.state_dir)?;
+    let loaded = State::load(&args.places.state_dir, unix_seconds()?)?;
+    if let Some(report) = loaded.set_aside {
+        warn!("{report}");
+    }
+    let Some((model, state)) = read(args, &loaded.state)? else {
+        return Ok(ExitCode::FAILURE);
+    };
+    let mut links = Links::open()?;
+    let present = links.list().await?;
+    let wanted: Vec<Link> = args
+        .ifaces
+        .iter()
+        .map(|name| Link::named(&present, name).cloned())
+        .collect::<Result<_, _>>()?;
+
+    if preflight::pin_dir(&args.places.pin_dir)? {
+        info!("mounted a bpffs at /sys/fs/bpf");
+    }
+    let sizes = args.sizes.sizes();
+    for (map, entries) in sizes.kept(&args.places.pin_dir) {
+        warn!("{map} keeps the {entries} entries it was made with; `svcproxy --cleanup` first to change that");
+    }
+    let mut datapath = Datapath::load(Some(&args.places.pin_dir), &sizes)?;
+    info!("tables take {} MiB of kernel memory", sizes.memory() >> 20);
+    let mut proxy = Proxy {
+        args,
+        datapath: &mut datapath,
+        state: State::default(),
+    };
+    proxy.apply(&model, state)?;
+    let on_xdp = proxy.attach(&wanted)?;
+    proxy.datapath.maps.set_interfaces(&present, &on_xdp)?;
+    preflight_forwarding();
+    info!("ready");
+
+    let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            _ = hangup.recv() => proxy.reload(),
+            () = links.changed() => {
+                let present = links.list().await?;
+                proxy.datapath.maps.set_interfaces(&present, &on_xdp)?;
+            }
+            _ = sweep.tick() => {
+                proxy.datapath.maps.sweep(sweep::now())?;
+            }
+        }
+    }
+    info!("ends; the datapath stays and forwards (`svcproxy --cleanup` removes it)");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A running proxy: the datapath, and what the manifests last said.
+struct Proxy<'a> {
+    args: &'a RunArgs,
+    datapath: &'a mut Datapath,
+    state: State,
+}
+
+impl Proxy<'_> {
+    /// Brings the maps to what the model says.
+    fn apply(&mut self, model: &Model, state: State) -> anyhow::Result<()> {
+        state.save(&self.args.places.state_dir)?;
+        let current = self.datapath.maps.contents()?;
+        let limits = Limits {
+            backend_slots: self.args.sizes.backend_slots,
+        };
+        let wanted = plan::plan(model, &current, &limits)?;
+        self.datapath.maps.apply(&Diff::between(&current, &wanted))?;
+        for service in &model.services {
+            let record = |state: &State| {
+                state
+                    .services
+                    .get(&service.name.to_string())
+                    .map(|record| record.cluster_ips.clone())
+            };
+            let addresses = service
+                .cluster_ips
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(",");
+            let ports: Vec<_> = service
+                .ports
+                .iter()
+                .map(|port| {
+                    let ready = port.endpoints.iter().filter(|endpoint| endpoint.ready).count();
+                    format!(
+                        "{}/{} to {ready} of {} endpoints",
+                        port.port,
+                        port.protocol,
+                        port.endpoints.len()
+                    )
+                })
+                .collect();
+            if record(&self.state).as_ref() != Some(&service.cluster_ips) {
+                info!("Service {}: {addresses}, {}", service.name, ports.join(", "));
+            }
+        }
+        self.state = state;
+        Ok(())
+    }
+
+    /// Reads the manifests again. An error leaves what worked.
+    fn reload(&mut self) {
+        let reloaded = read(self.args, &self.state).and_then(|read| match read {
+            Some((model, state)) => self.apply(&model, state).map(|()| true),
+            None => Ok(false),
+        });
+        match reloaded {
+            Ok(true) => info!("reloaded"),
+            Ok(false) => error!("not reloaded: the last good state stays"),
+            Err(error) => error!("not reloaded: {error:#}"),
+        }
+    }
+
+    /// Attaches to the wanted interfaces and to no other. Returns the names of those that run XDP.
+    fn attach(&mut self, wanted: &[Link]) -> anyhow::Result<Vec<String>> {
+        let dir = self.args.places.pin_dir.join("links");
+        let mut on_xdp = Vec::new();
+        for link in wanted {
+            let attached = self.datapath.attach(&dir, link, self.args.mode.into())?;
+            let adopted = if attached.adopted {
+                ", taken over from the last run"
+            } else {
+                ""
+            };
+            info!(
+                "{}: {} and {} ({}){adopted}",
+                link.name,
+                attached.ingress,
+                Hook::TcOut,
+                attached.why
+            );
+            if attached.ingress == Hook::Xdp {
+                on_xdp.push(link.name.clone());
+            }
+        }
+        for link in links::detach_others(&dir, wanted)? {
+            info!("detached {link}: its interface is not listed any more");
+        }
+        Ok(on_xdp)
+    }
+}
+
+/// Reads the manifests and prints what there is to say. `None` when they have errors.
+fn read(args: &RunArgs, state: &State) -> anyhow::Result<Option<(Model, State)>> {
+    let options = Options {
+        ranges: args.input.service_cluster_ip_range.clone(),
+        now: unix_seconds()?,
+    };
+    let Input {
+        model,
+        state,
+        diagnostics,
+        ..
+    } = input::read(&args.input.filenames, &options, state);
+    for diagnostic in &diagnostics {
+        match diagnostic.severity {
+            Severity::Error => error!("{diagnostic}"),
+            Severity::Warning => warn!("{diagnostic}"),
+            Severity::Notice => info!("{diagnostic}"),
+        }
+    }
+    Ok(model.map(|model| (model, state)))
+}
+
+/// Packets that the programs leave to the kernel's routing need it to forward.
+fn preflight_forwarding() {
+    for (family, file) in [("IPv4", "ipv4/ip_forward"), ("IPv6", "ipv6/conf/all/forwarding")] {
+        let path = Path::new("/proc/sys/net").join(file);
+        if std::fs::read_to_string(&path).is_ok_and(|value| value.trim() == "0") {
+            warn!(
+                "{family} forwarding is off: pods are reached only once `sysctl -w net.{}=1`",
+                file.replace('/', ".")
+            );
+        }
+    }
+}
+
+fn unix_seconds() -> anyhow::Result<u64> {
+    Ok(SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .context("the clock is before 1970")?
+        .as_secs())
+}

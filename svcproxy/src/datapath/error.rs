@@ -1,0 +1,174 @@
+//! What can go wrong between the control plane and the kernel, each with the way out.
+
+use std::{io, path::PathBuf};
+
+use aya::{EbpfError, maps::MapError, pin::PinError, programs::ProgramError};
+use thiserror::Error;
+
+/// An error of the datapath.
+#[derive(Debug, Error)]
+pub enum DatapathError {
+    /// The kernel programs did not load.
+    #[error("the kernel did not accept svcproxy's programs or maps: {}", chain(.0))]
+    Load(#[from] EbpfError),
+    /// One of them did not.
+    #[error("{program}: {}", chain(.source))]
+    Program {
+        /// Name of the program.
+        program: &'static str,
+        /// What the kernel said.
+        source: ProgramError,
+    },
+    /// A map could not be read or written.
+    #[error("map {map}: {}", chain(.source))]
+    Map {
+        /// Name of the map.
+        map: String,
+        /// What the kernel said.
+        source: MapError,
+    },
+    /// A write found its map full.
+    #[error("map {map} is full; start with a larger {flag} after `svcproxy --cleanup`")]
+    MapFull {
+        /// Name of the map.
+        map: String,
+        /// The flag that sets it.
+        flag: &'static str,
+    },
+    /// The pinned maps are of another version of svcproxy.
+    #[error(
+        "{} holds maps of layout {found}, this svcproxy uses layout {expected}: run `svcproxy --cleanup` with the \
+         version that made them, or with this one if no traffic depends on them",
+        .dir.display()
+    )]
+    Layout {
+        /// Where the maps are pinned.
+        dir: PathBuf,
+        /// Their version.
+        found: u32,
+        /// Ours.
+        expected: u32,
+    },
+    /// Nothing is pinned.
+    #[error("no svcproxy datapath under {}: start one with `svcproxy --iface … -f …`, or name its --pin-dir", .dir.display())]
+    NotRunning {
+        /// Where we looked.
+        dir: PathBuf,
+    },
+    /// `--iface` names nothing.
+    #[error("no interface {name:?} in this network namespace; `ip link` lists them")]
+    NoInterface {
+        /// Its name.
+        name: String,
+    },
+    /// The interface carries something else than Ethernet.
+    #[error("{name} carries no Ethernet frames; attach svcproxy to an Ethernet-like interface instead")]
+    NotEthernet {
+        /// Its name.
+        name: String,
+    },
+    /// The driver has no native XDP.
+    #[error("{name} takes no native XDP program ({source}); use --mode tc or auto")]
+    NoNativeXdp {
+        /// The interface.
+        name: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Another program has the interface's XDP hook.
+    #[error("{name} already runs the XDP program {program}; detach it (`ip link set {name} xdp off`) or use --mode tc")]
+    ForeignXdp {
+        /// The interface.
+        name: String,
+        /// Name and id of the program.
+        program: String,
+    },
+    /// Another svcproxy, with other pins, is attached.
+    #[error(
+        "another svcproxy is attached to {name} (program id {program}); stop it and run `svcproxy --cleanup` with its \
+         --pin-dir first"
+    )]
+    ForeignSvcproxy {
+        /// The interface.
+        name: String,
+        /// Program id.
+        program: u32,
+    },
+    /// A program could not be attached.
+    #[error("could not attach to {name} ({hook}): {}", chain(.source))]
+    Attach {
+        /// The interface.
+        name: String,
+        /// The hook.
+        hook: &'static str,
+        /// What the kernel said.
+        source: ProgramError,
+    },
+    /// A link could not be pinned.
+    #[error("could not pin {}: {}", .path.display(), chain(.source))]
+    Pin {
+        /// Where to.
+        path: PathBuf,
+        /// What the kernel said.
+        source: PinError,
+    },
+    /// A file operation failed.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The kernel's list of interfaces could not be read.
+    #[error("could not read the interfaces from netlink: {0}")]
+    Netlink(String),
+    /// The kernel's tick could not be found out.
+    #[error("could not measure this kernel's clock: {0}")]
+    Clock(String),
+}
+
+impl DatapathError {
+    /// Turns a map error into ours.
+    pub(super) fn map(map: &str) -> impl Fn(MapError) -> Self {
+        move |source| Self::Map {
+            map: map.to_owned(),
+            source,
+        }
+    }
+
+    /// Turns a file error into ours.
+    pub(super) fn io(path: &std::path::Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io {
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+/// An error with its causes on one line; aya's own messages leave the cause out.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.contains(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// The errno behind a program error, wherever aya keeps it.
+pub(super) fn errno(error: &ProgramError) -> Option<i32> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return error.raw_os_error();
+        }
+        cause = error.source();
+    }
+    None
+}

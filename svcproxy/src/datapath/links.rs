@@ -1,0 +1,262 @@
+//! Programs on interfaces: attached, pinned, adopted from an earlier run, and taken off again.
+//!
+//! Each link is pinned as `links/<interface>-<ifindex>-<hook>`: when the daemon ends the programs stay, and the next
+//! one swaps its own into the same links without a packet in between seeing none.
+
+use std::{fmt, fs, io, path::Path};
+
+use aya::programs::{
+    ProgramError, SchedClassifier, TcAttachType, XdpMode,
+    links::{FdLink, PinnedLink},
+    loaded_programs,
+    tc::{SchedClassifierLink, TcAttachOptions},
+    xdp::XdpLink,
+};
+
+use super::{Datapath, DatapathError, Link, error::errno};
+
+type Result<T> = std::result::Result<T, DatapathError>;
+
+/// A place in an interface's packet path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hook {
+    /// Packets as the driver receives them.
+    Xdp,
+    /// Packets that have come in, as skbs.
+    TcIn,
+    /// Packets on their way out.
+    TcOut,
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Hook {
+    /// All hooks.
+    const ALL: [Self; 3] = [Self::Xdp, Self::TcIn, Self::TcOut];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Xdp => "xdp",
+            Self::TcIn => "tc-in",
+            Self::TcOut => "tc-out",
+        }
+    }
+
+    /// The tc program of this hook and where it goes.
+    const fn tc(self) -> (&'static str, TcAttachType) {
+        match self {
+            Self::TcOut => ("svcproxy_out", TcAttachType::Egress),
+            Self::Xdp | Self::TcIn => ("svcproxy_in", TcAttachType::Ingress),
+        }
+    }
+}
+
+/// Which hook takes incoming packets; replies of pods always leave through tc egress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// XDP where it pays, tc elsewhere.
+    Auto,
+    /// Native XDP or an error.
+    Xdp,
+    /// tc.
+    Tc,
+}
+
+/// What [`Datapath::attach`] did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attached {
+    /// The hook that takes incoming packets.
+    pub ingress: Hook,
+    /// Why that one.
+    pub why: String,
+    /// Whether links of an earlier run were taken over.
+    pub adopted: bool,
+}
+
+impl Datapath {
+    /// Attaches to an interface and pins the links in `dir`.
+    ///
+    /// # Errors
+    ///
+    /// When the interface is none for us, when another program has the hook, when the kernel refuses.
+    pub fn attach(&mut self, dir: &Path, link: &Link, mode: Mode) -> Result<Attached> {
+        if !link.ethernet {
+            return Err(DatapathError::NotEthernet {
+                name: link.name.clone(),
+            });
+        }
+        let (ingress, adopted, why) = match mode {
+            Mode::Tc => (Hook::TcIn, self.hook(dir, link, Hook::TcIn)?, "--mode tc".to_owned()),
+            Mode::Xdp => (Hook::Xdp, self.hook(dir, link, Hook::Xdp)?, "--mode xdp".to_owned()),
+            Mode::Auto if link.kind.is_none() => match self.hook(dir, link, Hook::Xdp) {
+                Ok(adopted) => (Hook::Xdp, adopted, "a physical interface with native XDP".to_owned()),
+                Err(DatapathError::NoNativeXdp { source, .. }) => {
+                    let why = format!("its driver takes no native XDP program: {source}");
+                    (Hook::TcIn, self.hook(dir, link, Hook::TcIn)?, why)
+                }
+                Err(error) => return Err(error),
+            },
+            Mode::Auto => {
+                let kind = link.kind.as_deref().unwrap_or_default();
+                let why = format!("a {kind} interface: XDP would cost it GSO and GRO");
+                (Hook::TcIn, self.hook(dir, link, Hook::TcIn)?, why)
+            }
+        };
+        let out = self.hook(dir, link, Hook::TcOut)?;
+        for hook in Hook::ALL {
+            if hook != ingress && hook != Hook::TcOut {
+                unpin(&dir.join(pin_name(link, hook)))?;
+            }
+        }
+        Ok(Attached {
+            ingress,
+            why,
+            adopted: adopted && out,
+        })
+    }
+
+    /// Attaches one hook; true when its link was there and has been adopted.
+    fn hook(&mut self, dir: &Path, link: &Link, hook: Hook) -> Result<bool> {
+        let path = dir.join(pin_name(link, hook));
+        if let Ok(pinned) = PinnedLink::from_pin(&path) {
+            let adopted = match hook {
+                Hook::Xdp => self.adopt_xdp(pinned.into()),
+                Hook::TcIn | Hook::TcOut => self.adopt_tc(hook, pinned.into()),
+            };
+            if adopted.is_ok() {
+                return Ok(true);
+            }
+            unpin(&path)?; // its interface is gone
+        }
+        let fd_link = match hook {
+            Hook::Xdp => self.attach_xdp(link)?,
+            Hook::TcIn | Hook::TcOut => self.attach_tc(link, hook)?,
+        };
+        fd_link
+            .pin(&path)
+            .map_err(|source| DatapathError::Pin { path, source })?;
+        Ok(false)
+    }
+
+    // Dropping what `take_link` returns closes a file descriptor; the pin keeps the link.
+
+    fn adopt_xdp(&mut self, link: FdLink) -> std::result::Result<(), ProgramError> {
+        let program = self.xdp()?;
+        let id = program.attach_to_link(XdpLink::try_from(link).map_err(|_| ProgramError::NotAttached)?)?;
+        program.take_link(id).map(drop)
+    }
+
+    fn adopt_tc(&mut self, hook: Hook, link: FdLink) -> std::result::Result<(), ProgramError> {
+        let program = self.tc(hook.tc().0)?;
+        let id = program.attach_to_link(SchedClassifierLink::try_from(link).map_err(|_| ProgramError::NotAttached)?)?;
+        program.take_link(id).map(drop)
+    }
+
+    fn attach_xdp(&mut self, link: &Link) -> Result<FdLink> {
+        let attach = |program: &mut aya::programs::Xdp| {
+            let id = program.attach_to_if_index(link.index, XdpMode::Driver)?;
+            program.take_link(id)
+        };
+        let owned = self.xdp().and_then(attach).map_err(|source| match errno(&source) {
+            Some(nix::libc::EBUSY) => {
+                let program = link
+                    .xdp_program
+                    .map_or_else(|| "of someone else".to_owned(), program_name);
+                DatapathError::ForeignXdp {
+                    name: link.name.clone(),
+                    program,
+                }
+            }
+            Some(code @ (nix::libc::EOPNOTSUPP | nix::libc::EINVAL | nix::libc::ERANGE)) => {
+                DatapathError::NoNativeXdp {
+                    name: link.name.clone(),
+                    source: io::Error::from_raw_os_error(code),
+                }
+            }
+            _ => DatapathError::Attach {
+                name: link.name.clone(),
+                hook: "xdp",
+                source,
+            },
+        })?;
+        FdLink::try_from(owned).map_err(|_| DatapathError::NoNativeXdp {
+            name: link.name.clone(),
+            source: io::Error::other("the kernel has no XDP links"),
+        })
+    }
+
+    fn attach_tc(&mut self, link: &Link, hook: Hook) -> Result<FdLink> {
+        let (name, direction) = hook.tc();
+        let failed = |source| DatapathError::Attach {
+            name: link.name.clone(),
+            hook: hook.name(),
+            source,
+        };
+        let (_, present) = SchedClassifier::query_tcx(&link.name, direction).map_err(failed)?;
+        if let Some(other) = present.iter().find(|program| program.name() == name.as_bytes()) {
+            return Err(DatapathError::ForeignSvcproxy {
+                name: link.name.clone(),
+                program: other.id(),
+            });
+        }
+        let attach = |program: &mut SchedClassifier| {
+            let order = TcAttachOptions::TcxOrder(Default::default());
+            let id = program.attach_with_options(&link.name, direction, order)?;
+            program.take_link(id)
+        };
+        let owned = self.tc(name).and_then(attach).map_err(failed)?;
+        FdLink::try_from(owned).map_err(|_| failed(ProgramError::NotAttached))
+    }
+}
+
+/// Detaches from every interface not in `keep`; returns the names of the links it removed.
+///
+/// # Errors
+///
+/// When the directory or a pin in it cannot be changed.
+pub fn detach_others(dir: &Path, keep: &[Link]) -> Result<Vec<String>> {
+    let mut removed = Vec::new();
+    for entry in fs::read_dir(dir).map_err(DatapathError::io(dir))? {
+        let path = entry.map_err(DatapathError::io(dir))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if !keep
+            .iter()
+            .any(|link| Hook::ALL.into_iter().any(|hook| pin_name(link, hook) == name))
+        {
+            unpin(&path)?;
+            removed.push(name);
+        }
+    }
+    removed.sort();
+    Ok(removed)
+}
+
+/// Removes a pin; the link goes with its last reference.
+fn unpin(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(DatapathError::io(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// bpffs keeps names with dots for itself (`bpf_lookup`, kernel/bpf/inode.c), and VLAN interfaces have them.
+fn pin_name(link: &Link, hook: Hook) -> String {
+    format!(
+        "{}-{}-{hook}",
+        link.name.replace('%', "%25").replace('.', "%2e"),
+        link.index
+    )
+}
+
+fn program_name(id: u32) -> String {
+    let name = loaded_programs().flatten().find(|program| program.id() == id);
+    let name = name
+        .as_ref()
+        .and_then(|program| program.name_as_str())
+        .unwrap_or("of someone else");
+    format!("{name} (id {id})")
+}

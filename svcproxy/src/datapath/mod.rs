@@ -1,0 +1,19 @@
+//! The kernel side as the control plane handles it: programs and maps are loaded or adopted ([`Datapath::load`]),
+//! plans are applied ([`Maps::apply`]), programs are attached ([`links`]), forgotten connections are swept
+//! ([`sweep`]). aya's types do not leave this module.
+
+mod clock;
+mod error;
+mod interfaces;
+pub mod links;
+mod maps;
+mod object;
+pub mod preflight;
+pub mod sweep;
+
+pub use self::{
+    error::DatapathError,
+    interfaces::{Link, Links},
+    maps::{Family, MapKeys, Maps, entries},
+    object::{Datapath, Sizes},
+};

@@ -1,0 +1,137 @@
+//! The embedded kernel programs: loaded with sizes and constants of this run, over maps that may be pinned already.
+
+use std::path::Path;
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::MapInfo,
+    programs::{ProgramError, SchedClassifier, Xdp},
+};
+
+use super::{DatapathError, Maps, clock::Clock};
+
+/// The object file that `build.rs` made of svcproxy-ebpf.
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/svcproxy.bpf.o"));
+
+/// Sizes of the maps, in entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// `flows_v4` and `flows_v6`, each; two entries a connection.
+    pub flows: u32,
+    /// `pending_v4` and `pending_v6`, each; two entries a connection.
+    pub pending: u32,
+    /// `affinity_v4` and `affinity_v6`, each; one entry a client and Service.
+    pub affinity: u32,
+    /// `services_v4` and `services_v6`, each.
+    pub services: u32,
+    /// `backends_v4` and `backends_v6`, each.
+    pub backends: u32,
+    /// `backend_slots`
+    pub slots: u32,
+}
+
+impl Sizes {
+    fn of(&self, name: &str) -> Option<u32> {
+        match name.trim_end_matches("_v4").trim_end_matches("_v6") {
+            "flows" => Some(self.flows),
+            "pending" => Some(self.pending),
+            "affinity" => Some(self.affinity),
+            "services" => Some(self.services),
+            "backends" => Some(self.backends),
+            "backend_slots" => Some(self.slots),
+            _ => None,
+        }
+    }
+
+    /// The pinned maps whose size is another than this, with the size they have.
+    pub fn kept(&self, pin_dir: &Path) -> Vec<(&'static str, u32)> {
+        let kept = |name: &'static str| {
+            let info = MapInfo::from_pin(pin_dir.join(name)).ok()?;
+            let wanted = self.of(name)?;
+            (info.max_entries() != wanted).then_some((name, info.max_entries()))
+        };
+        Maps::NAMES.into_iter().filter_map(kept).collect()
+    }
+
+    /// Kernel memory that the preallocated tables take, in bytes: an LRU element is 48 bytes of bookkeeping, key and
+    /// value (`struct htab_elem`, kernel/bpf/hashtab.c), a bucket 16.
+    pub fn memory(&self) -> u64 {
+        let lru = |entries: u32, key: u64, value: u64| {
+            u64::from(entries) * (48 + key + value.next_multiple_of(8)) + u64::from(entries).next_power_of_two() * 16
+        };
+        let flows = |entries| lru(entries, 16, 40) + lru(entries, 40, 64);
+        flows(self.flows)
+            + flows(self.pending)
+            + lru(self.affinity, 16, 8)
+            + lru(self.affinity, 24, 8)
+            + u64::from(self.slots) * 8
+    }
+}
+
+/// Loaded programs and their maps.
+pub struct Datapath {
+    pub(super) ebpf: Ebpf,
+    /// The maps.
+    pub maps: Maps,
+}
+
+impl Datapath {
+    /// Loads the programs over the maps pinned in `pin_dir`, making those that are not there. Without a directory
+    /// everything is private to this process and ends with it.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses, or when the pinned maps are of another layout.
+    pub fn load(pin_dir: Option<&Path>, sizes: &Sizes) -> Result<Self, DatapathError> {
+        if let Some(dir) = pin_dir
+            && dir.join("layout").exists()
+        {
+            // Ends here when the layout is another's: nothing has been touched yet.
+            Maps::pinned(dir)?;
+        }
+        let clock = Clock::measure()?;
+        let mut loader = EbpfLoader::new();
+        loader
+            .override_global("SECONDS_PER_JIFFY_32", &clock.seconds_per_jiffy_32, true)
+            .override_global("JIFFIES_AT_ZERO", &clock.jiffies_at_zero, true);
+        for name in Maps::NAMES {
+            if let Some(entries) = sizes.of(name) {
+                loader.map_max_entries(name, entries);
+            }
+            if let Some(dir) = pin_dir {
+                loader.map_pin_path(name, dir.join(name));
+            }
+        }
+        let mut ebpf = loader.load(OBJECT)?;
+        let maps = Maps::of_object(&mut ebpf, pin_dir)?;
+        let mut datapath = Self { ebpf, maps };
+        for program in ["svcproxy_in", "svcproxy_out"] {
+            datapath
+                .tc(program)
+                .and_then(SchedClassifier::load)
+                .map_err(|source| DatapathError::Program { program, source })?;
+        }
+        let program = "svcproxy_xdp";
+        datapath
+            .xdp()
+            .and_then(Xdp::load)
+            .map_err(|source| DatapathError::Program { program, source })?;
+        Ok(datapath)
+    }
+
+    /// The XDP program.
+    pub fn xdp(&mut self) -> Result<&mut Xdp, ProgramError> {
+        self.ebpf
+            .program_mut("svcproxy_xdp")
+            .expect("the object has this program")
+            .try_into()
+    }
+
+    /// A tc program by name: `svcproxy_in` or `svcproxy_out`.
+    pub fn tc(&mut self, name: &str) -> Result<&mut SchedClassifier, ProgramError> {
+        self.ebpf
+            .program_mut(name)
+            .expect("the object has this program")
+            .try_into()
+    }
+}

@@ -1,0 +1,115 @@
+//! What Kubernetes' API server would refuse, in words that say what to write.
+//!
+//! In comes one typed object, out go findings about it alone; what concerns several objects is the model's business.
+
+use std::net::IpAddr;
+
+use k8s_openapi::{api::core::v1::Node, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+
+use super::{Kind, path, report::Report};
+
+mod addresses;
+mod cluster_ips;
+mod endpoints;
+mod names;
+mod pod;
+mod service;
+
+pub(crate) use addresses::parse_ip;
+pub(crate) use cluster_ips::is_headless;
+pub(crate) use endpoints::SERVICE_NAME_LABEL;
+
+/// An object that can be judged by itself.
+pub(crate) trait Validate {
+    fn metadata(&self) -> &ObjectMeta;
+    fn validate(&self, report: &mut Report<'_>);
+}
+
+impl Validate for Node {
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn validate(&self, _report: &mut Report<'_>) {}
+}
+
+/// `metadata.namespace`, `default` when absent.
+pub(crate) fn namespace(metadata: &ObjectMeta) -> &str {
+    match metadata.namespace.as_deref() {
+        None | Some("") => "default",
+        Some(namespace) => namespace,
+    }
+}
+
+/// Names and labels.
+pub(crate) fn metadata(kind: Kind, metadata: &ObjectMeta, report: &mut Report<'_>) {
+    let name = metadata.name.as_deref().unwrap_or_default();
+    if *metadata == ObjectMeta::default() {
+        report.error(
+            "metadata",
+            "is missing",
+            format!(
+                "add `metadata:` and below it, indented, `name: my-{}`",
+                kind.name().to_lowercase()
+            ),
+        );
+    } else if name.is_empty() {
+        report.error(
+            "metadata.name",
+            "is missing",
+            format!("add `name: my-{}` below `metadata:`", kind.name().to_lowercase()),
+        );
+    } else if kind == Kind::Service {
+        names::dns_1035_label("metadata.name", name, report);
+    } else {
+        names::dns_1123_subdomain("metadata.name", name, report);
+    }
+    if let Some(namespace) = metadata.namespace.as_deref().filter(|namespace| !namespace.is_empty()) {
+        names::dns_1123_label("metadata.namespace", namespace, report);
+    }
+    for (key, value) in metadata.labels.iter().flatten() {
+        names::label_value(&path::key("metadata.labels", key), value, report);
+    }
+}
+
+/// A port number.
+pub(crate) fn port(field: &str, number: i32, report: &mut Report<'_>) {
+    if !(1..=65535).contains(&number) {
+        report.error(
+            field,
+            format!("{number} is not a port number"),
+            "write a number from 1 to 65535",
+        );
+    }
+}
+
+/// `TCP`, `UDP` or `SCTP`; absent is TCP.
+pub(crate) fn protocol(field: &str, protocol: Option<&str>, report: &mut Report<'_>) {
+    one_of(field, protocol, &["TCP", "UDP", "SCTP"], report);
+}
+
+/// A word out of a fixed few.
+pub(crate) fn one_of(field: &str, word: Option<&str>, allowed: &[&str], report: &mut Report<'_>) {
+    if let Some(word) = word.filter(|word| !allowed.contains(word)) {
+        let key = path::last_key(field).map_or_else(String::new, |key| format!("{key}: "));
+        let same = allowed.iter().find(|a| a.eq_ignore_ascii_case(word));
+        let advice = match same {
+            Some(right) => format!("write `{key}{right}`"),
+            None => format!("write one of {}", allowed.join(", ")),
+        };
+        report.invalid(field, word, "is not a supported value", advice);
+    }
+}
+
+/// An address that packets can be sent to.
+pub(crate) fn endpoint_address(field: &str, text: &str, report: &mut Report<'_>) -> Option<IpAddr> {
+    let address = addresses::ip(field, text, report)?;
+    if let Some(what) = addresses::unusable(address) {
+        report.error(
+            field,
+            format!("{address} is {what}; it cannot be an endpoint"),
+            "write the address other machines reach it at",
+        );
+    }
+    Some(address)
+}

@@ -1,0 +1,189 @@
+//! Objects to the model: which Services count, their addresses, their ports with endpoints, and what to remember.
+//!
+//! In come valid objects and the state of the last time, out go the model, the new state and what concerns more than
+//! one object. Pure: no I/O, no clock.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1;
+
+use super::{
+    Model, Protocol, Service, ServiceName, ServicePort, ServiceType, allocate,
+    endpoints::{self, Index},
+    findings,
+};
+use crate::{
+    manifest::{Diagnostic, Objects, Severity, Sourced, is_headless, namespace},
+    state::{PortRecord, ServiceRecord, State},
+};
+
+/// The label that hands a Service to another proxy.
+const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
+
+/// `timeoutSeconds` where a Service with affinity does not state it: three hours.
+const DEFAULT_AFFINITY_SECONDS: u32 = 10800;
+
+/// What the model depends on besides the manifests.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `--service-cluster-ip-range`, at most one of each family; the first one's is the default family.
+    pub ranges: Vec<IpNet>,
+    /// Seconds since the Unix epoch.
+    pub now: u64,
+}
+
+/// The outcome of [`build`].
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// The model; `None` when a diagnostic is an error.
+    pub model: Option<Model>,
+    /// What to save: the new state, or the one passed in when there is no model.
+    pub state: State,
+    /// Everything there is to say, in reading order.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// A Service that gets an address.
+pub(super) struct Candidate<'a> {
+    pub(super) name: ServiceName,
+    pub(super) source: &'a Sourced<v1::Service>,
+    pub(super) spec: &'a v1::ServiceSpec,
+}
+
+/// Builds the model. Deterministic: the same objects in any order, options and state give the same model.
+pub fn build(objects: &Objects, options: &Options, state: &State) -> Built {
+    let mut diagnostics = Vec::new();
+    let candidates = candidates(objects, &mut diagnostics);
+    let addresses = allocate::cluster_ips(objects, &candidates, options, state, &mut diagnostics);
+    let index = Index::of(objects);
+    let mut services = Vec::new();
+    for (candidate, cluster_ips) in candidates.iter().zip(addresses) {
+        let backing = index.backing(&candidate.source.object);
+        let service = service(candidate, cluster_ips, &backing);
+        findings::without_endpoints(candidate, &service, &backing, &mut diagnostics);
+        services.push(service);
+    }
+    findings::slices_of_nothing(objects, &mut diagnostics);
+    findings::shared_addresses(&candidates, &services, &mut diagnostics);
+    diagnostics.sort_by(Diagnostic::reading_order);
+
+    if diagnostics.iter().any(Diagnostic::is_error) {
+        return Built {
+            model: None,
+            state: state.clone(),
+            diagnostics,
+        };
+    }
+    let records = candidates.iter().zip(&services).map(|(candidate, service)| {
+        let key = service.name.to_string();
+        let known = state.services.get(&key);
+        (key, record(candidate, service, known, options.now))
+    });
+    Built {
+        state: State {
+            version: State::VERSION,
+            services: records.collect(),
+        },
+        model: Some(Model { services }),
+        diagnostics,
+    }
+}
+
+/// The Services that get an address, by namespace and name, and a notice for each of the others.
+fn candidates<'a>(objects: &'a Objects, diagnostics: &mut Vec<Diagnostic>) -> Vec<Candidate<'a>> {
+    let mut candidates = Vec::new();
+    for source in &objects.services {
+        let metadata = &source.object.metadata;
+        let (Some(spec), Some(name)) = (&source.object.spec, &metadata.name) else {
+            continue;
+        };
+        let proxy = metadata.labels.as_ref().and_then(|labels| labels.get(PROXY_NAME_LABEL));
+        let skipped = if let Some(proxy) = proxy {
+            Some(format!(
+                "skipped: its label {PROXY_NAME_LABEL} leaves it to the proxy {proxy:?}"
+            ))
+        } else if spec.type_.as_deref() == Some("ExternalName") {
+            Some("skipped: a Service of type ExternalName is a DNS name, no traffic goes through it".to_owned())
+        } else if is_headless(spec) {
+            Some("skipped: a headless Service (`clusterIP: None`) has no address".to_owned())
+        } else {
+            None
+        };
+        match skipped {
+            Some(reason) => diagnostics.push(source.origin.diagnostic(Severity::Notice, "", reason, "")),
+            None => candidates.push(Candidate {
+                name: ServiceName {
+                    namespace: namespace(metadata).to_owned(),
+                    name: name.clone(),
+                },
+                source,
+                spec,
+            }),
+        }
+    }
+    candidates.sort_by(|a, b| a.name.cmp(&b.name));
+    candidates
+}
+
+fn service(candidate: &Candidate<'_>, cluster_ips: Vec<IpAddr>, backing: &endpoints::Backing<'_>) -> Service {
+    let spec = candidate.spec;
+    let publish_not_ready = spec.publish_not_ready_addresses.unwrap_or(false);
+    let ports = spec.ports.iter().flatten().filter_map(|port| {
+        Some(ServicePort {
+            name: port.name.clone().unwrap_or_default(),
+            protocol: protocol(port)?,
+            port: u16::try_from(port.port).ok()?,
+            endpoints: endpoints::of_port(backing, port, publish_not_ready, &cluster_ips),
+        })
+    });
+    Service {
+        name: candidate.name.clone(),
+        service_type: match spec.type_.as_deref() {
+            Some("NodePort") => ServiceType::NodePort,
+            Some("LoadBalancer") => ServiceType::LoadBalancer,
+            _ => ServiceType::ClusterIp,
+        },
+        affinity_seconds: affinity_seconds(spec),
+        selector: spec.selector.clone().unwrap_or_default(),
+        ports: ports.collect(),
+        cluster_ips,
+    }
+}
+
+/// The protocol of a port; `None` when it is not carried.
+pub(super) fn protocol(port: &v1::ServicePort) -> Option<Protocol> {
+    match port.protocol.as_deref() {
+        None | Some("TCP") => Some(Protocol::TCP),
+        Some("UDP") => Some(Protocol::UDP),
+        Some(_) => None,
+    }
+}
+
+fn affinity_seconds(spec: &v1::ServiceSpec) -> Option<u32> {
+    let config = spec.session_affinity_config.as_ref();
+    let stated = config.and_then(|config| config.client_ip.as_ref()?.timeout_seconds);
+    let seconds = stated.and_then(|seconds| u32::try_from(seconds).ok());
+    (spec.session_affinity.as_deref() == Some("ClientIP")).then(|| seconds.unwrap_or(DEFAULT_AFFINITY_SECONDS))
+}
+
+fn record(candidate: &Candidate<'_>, service: &Service, known: Option<&ServiceRecord>, now: u64) -> ServiceRecord {
+    let stated = candidate.source.object.metadata.creation_timestamp.as_ref();
+    let stated = stated.and_then(|time| u64::try_from(time.0.as_second()).ok());
+    let ports = service.ports.iter().map(|port| PortRecord {
+        name: port.name.clone(),
+        protocol: format!("{:?}", port.protocol),
+        port: port.port,
+    });
+    let endpoints = service.ports.iter().flat_map(|port| &port.endpoints);
+    ServiceRecord {
+        cluster_ips: service.cluster_ips.clone(),
+        service_type: service.service_type.to_string(),
+        created: stated.or_else(|| known.map(|known| known.created)).unwrap_or(now),
+        selector: service.selector.clone(),
+        ports: ports.collect(),
+        pods: endpoints
+            .filter_map(|endpoint| Some((endpoint.address, endpoint.pod.clone()?)))
+            .collect(),
+    }
+}
