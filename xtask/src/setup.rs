@@ -19,7 +19,7 @@ use crate::{
 /// Commands that the lab, the demo and the tests run, with the Debian package of each.
 const TOOLS: [(&str, &str); 6] = [
     ("ip", "iproute2"),
-    ("nsenter", "util-linux"),
+    ("setpriv", "util-linux"),
     ("ethtool", "ethtool"),
     ("bpftool", "bpftool"),
     ("curl", "curl"),

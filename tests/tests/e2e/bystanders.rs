@@ -23,6 +23,7 @@ over_xdp_and_tc!(
     tcp_to_the_node_itself_passes,
     traffic_straight_to_a_pod_passes,
     vlan_frames_pass,
+    bridged_frames_pass,
     neighbours_are_found_again,
 );
 
@@ -104,6 +105,42 @@ fn vlan_frames_pass(mode: &str) {
     }
     for address in ["10.7.0.1", "fd00:7::1", "10.78.0.1"] {
         ping(&lab.client, address);
+    }
+}
+
+/// `eth0` as a port of a bridge, frames between the client and a pod that the node only switches.
+fn bridged_frames_pass(mode: &str) {
+    let Scenario {
+        daemon: _daemon, lab, ..
+    } = Scenario::new(mode);
+    let pod = &lab.pods[0].namespace;
+    lab.node
+        .ip(&format!(
+            "link add port9 type veth peer name eth9 netns {}
+             link add br0 type bridge forward_delay 0
+             link set port9 master br0
+             link set eth0 master br0
+             link set port9 up
+             link set br0 up",
+            pod.name()
+        ))
+        .unwrap();
+    pod.ip("link set eth9 up
+         addr add 10.9.0.1/24 dev eth9
+         addr add fd00:9::1/64 dev eth9 nodad")
+        .unwrap();
+    lab.client
+        .ip("addr add 10.9.0.2/24 dev eth0
+             addr add fd00:9::2/64 dev eth0 nodad")
+        .unwrap();
+    for address in ["10.9.0.1", "fd00:9::1"] {
+        ping(&lab.client, address);
+        assert_eq!(
+            lab.client
+                .enter(|| client::udp(SocketAddr::new(address.parse().unwrap(), 8080), b"hello"))
+                .unwrap(),
+            lab.pods[0].name
+        );
     }
 }
 
