@@ -15,7 +15,7 @@ pub trait Packet {
     fn at<T: Wire>(&self, offset: usize) -> Option<&T>;
 
     /// Length of the frame, bytes.
-    fn len(&self) -> u32;
+    fn frame_len(&self) -> u32;
 
     /// Bytes of payload in each packet this one will be cut into on the wire (GSO); 0 when it goes out as it is.
     fn segment_payload(&self) -> u32;

@@ -51,7 +51,7 @@ where
     T: Tables<F::Address>,
 {
     let header: &F::Header = packet.at(L2_LEN).ok_or(Reason::Truncated)?;
-    let datagram = F::read(header, packet.len())?;
+    let datagram = F::read(header, packet.frame_len())?;
     let transport = Transport::read(packet, datagram.transport, datagram.protocol, datagram.length)?;
     let key = FlowKey {
         src: datagram.src,

@@ -34,7 +34,7 @@ pub(crate) fn run<const IN: bool>(ctx: &TcContext) -> i32 {
         Ok(Verdict::Route) => TC_ACT_UNSPEC,
         // SAFETY: the helper takes two numbers; a bad one makes the kernel drop the packet.
         Ok(Verdict::Send { ifindex }) => (unsafe { bpf_redirect_peer(ifindex, 0) }) as i32,
-        Err(reason) if reason.drops() => TC_ACT_SHOT as i32,
+        Err(reason) if reason.drops() => TC_ACT_SHOT,
         Err(_) => TC_ACT_UNSPEC,
     }
 }
@@ -66,7 +66,7 @@ impl<const IN: bool> Packet for TcPacket<'_, IN> {
     }
 
     #[inline(always)]
-    fn len(&self) -> u32 {
+    fn frame_len(&self) -> u32 {
         self.ctx.len()
     }
 

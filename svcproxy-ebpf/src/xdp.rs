@@ -43,7 +43,7 @@ impl Packet for XdpPacket<'_> {
     }
 
     #[inline(always)]
-    fn len(&self) -> u32 {
+    fn frame_len(&self) -> u32 {
         self.frame.len() as u32
     }
 

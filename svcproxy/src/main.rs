@@ -7,11 +7,15 @@ use std::process::ExitCode;
 use clap::Parser;
 use svcproxy::cli::{self, Cli, Command};
 
-fn main() -> anyhow::Result<ExitCode> {
+fn main() -> ExitCode {
     let cli = Cli::parse();
-    match cli.command {
+    let outcome = match cli.command {
         Some(Command::Check(args)) => cli::check(&args),
-        Some(Command::Get(_)) => anyhow::bail!("`get` is not built yet"),
+        Some(Command::Get(args)) => cli::get(&args),
         None => cli::run(&cli.run),
-    }
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }

@@ -29,6 +29,9 @@ pub fn build(toolchain: &Toolchain, arch: &str) -> Result<PathBuf> {
     let flags = [
         format!("-Clinker={}", linker.path.display()),
         "-Clink-arg=--btf".to_owned(),
+        // Without this every cleared or copied struct is a call of a byte-by-byte loop (and aya-ebpf's `memset` has no
+        // BTF, so that the kernel refuses the program).
+        "-Clink-arg=--disable-expand-memcpy-in-order".to_owned(),
         "-Ctarget-cpu=v3".to_owned(),
         format!("--cfg=bpf_target_arch=\"{arch}\""),
     ];

@@ -1,19 +1,18 @@
 //! The command line: `svcproxy [--iface … -f …]` runs the proxy, the subcommands ask and check.
 
+mod check;
+mod cleanup;
+pub mod get;
+mod lock;
+mod run;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
-mod check;
-mod cleanup;
-mod lock;
-mod run;
-
+pub use self::{check::check, get::get, run::run};
 use crate::datapath::{Sizes, links};
-
-pub use check::check;
-pub use run::run;
 
 /// Kubernetes Services from plain manifests, carried by XDP and tcx.
 #[derive(Debug, Parser)]
@@ -91,12 +90,12 @@ pub struct RunArgs {
     /// Pins and state.
     #[command(flatten)]
     pub places: PlaceArgs,
-    /// Sizes of the tables.
-    #[command(flatten)]
-    pub sizes: SizeArgs,
     /// Remove every map, link and file of svcproxy, then exit
     #[arg(long)]
     pub cleanup: bool,
+    /// Sizes of the tables.
+    #[command(flatten)]
+    pub sizes: SizeArgs,
 }
 
 /// Sizes of the tables, in entries. Tables of an earlier run keep theirs until `--cleanup`.

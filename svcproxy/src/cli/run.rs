@@ -4,6 +4,7 @@
 //! the plan, and what was assigned is on disk before a packet can depend on it.
 
 use std::{
+    io::IsTerminal as _,
     path::Path,
     process::ExitCode,
     time::{Duration, SystemTime},
@@ -43,6 +44,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
     if args.cleanup {

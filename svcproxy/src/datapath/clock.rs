@@ -115,7 +115,7 @@ mod tests {
             };
             let clock = Clock::between(sample(first), sample(last));
             assert_eq!(clock.seconds_per_jiffy_32, (1 << 32) / hz);
-            let seconds = (last.0 - clock.jiffies_at_zero) * clock.seconds_per_jiffy_32 >> 32;
+            let seconds = ((last.0 - clock.jiffies_at_zero) * clock.seconds_per_jiffy_32) >> 32;
             assert!(seconds.abs_diff(1) <= 1, "{seconds}");
         }
     }

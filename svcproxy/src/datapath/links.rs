@@ -46,8 +46,16 @@ impl Hook {
         }
     }
 
+    /// Name of its program.
+    pub(super) const fn program(self) -> &'static str {
+        match self {
+            Self::Xdp => "svcproxy_xdp",
+            Self::TcIn | Self::TcOut => self.tc().0,
+        }
+    }
+
     /// The tc program of this hook and where it goes.
-    const fn tc(self) -> (&'static str, TcAttachType) {
+    pub(super) const fn tc(self) -> (&'static str, TcAttachType) {
         match self {
             Self::TcOut => ("svcproxy_out", TcAttachType::Egress),
             Self::Xdp | Self::TcIn => ("svcproxy_in", TcAttachType::Ingress),

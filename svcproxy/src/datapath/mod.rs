@@ -1,6 +1,6 @@
 //! The kernel side as the control plane handles it: programs and maps are loaded or adopted ([`Datapath::load`]),
 //! plans are applied ([`Maps::apply`]), programs are attached ([`links`]), forgotten connections are swept
-//! ([`sweep`]). aya's types do not leave this module.
+//! ([`sweep`]), frames are tried out ([`trial`]). aya's types do not leave this module.
 
 mod clock;
 mod error;
@@ -10,6 +10,7 @@ mod maps;
 mod object;
 pub mod preflight;
 pub mod sweep;
+pub mod trial;
 
 pub use self::{
     error::DatapathError,

@@ -68,8 +68,7 @@ mod tests {
 
     #[test]
     fn a_connection_lives_while_either_direction_does() {
-        let (client, vip, pod) = ([10, 0, 0, 1], [10, 96, 0, 1], [10, 244, 0, 1]).into();
-        let [client, vip, pod] = [client, vip, pod].map(|octets| V4Addr { octets });
+        let [client, vip, pod] = [[10, 0, 0, 1], [10, 96, 0, 1], [10, 244, 0, 1]].map(|octets| V4Addr { octets });
         let key = FlowKey {
             src: client,
             dst: vip,

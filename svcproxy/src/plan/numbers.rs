@@ -123,3 +123,19 @@ impl<A: MapAddress> EndpointNumbers<A> {
             .or_insert_with(|| fresh.take())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fresh_numbers_are_above_all_in_use_and_fill_the_gaps_in_the_end() {
+        let take = |used: &[u32]| {
+            let mut fresh = Fresh::besides(used.iter().copied());
+            [(); 3].map(|()| fresh.take())
+        };
+        assert_eq!(take(&[]), [1, 2, 3]);
+        assert_eq!(take(&[7, 2, 7]), [8, 9, 10]);
+        assert_eq!(take(&[2, u32::MAX - 1]), [u32::MAX, 1, 3]);
+    }
+}

@@ -68,6 +68,11 @@ impl State {
         })
     }
 
+    /// The state as it is, for a look: `None` when there is none to trust. Changes nothing.
+    pub fn peek(directory: &Path) -> Option<Self> {
+        parse(&fs::read(directory.join(FILE_NAME)).ok()?).ok()
+    }
+
     /// Writes the state so that a crash at any moment leaves the old file or the new one.
     pub fn save(&self, directory: &Path) -> Result<(), StateError> {
         let path = directory.join(FILE_NAME);

@@ -2,3 +2,6 @@
 
 mod builder;
 mod golden;
+mod properties;
+mod replay;
+mod strategy;

@@ -1,0 +1,6 @@
+//! Given these maps and this state file, `svcproxy get …` prints this.
+
+mod cluster;
+mod endpoints;
+mod services;
+mod traffic;
