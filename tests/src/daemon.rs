@@ -40,7 +40,7 @@ impl Lab {
     pub fn start_daemon_with(&self, flags: &[&str]) -> Result<Daemon> {
         let log = self.directory().join("daemon.log");
         let output = File::create(&log)?;
-        let mut command = self.daemon_command(flags)?;
+        let mut command = self.daemon_command(flags, &self.place_flags())?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         detach(&mut command);
         let mut daemon = Daemon {
@@ -53,14 +53,34 @@ impl Lab {
 
     /// Runs svcproxy in the node until it ends by itself: its exit status, and what it said.
     pub fn run_daemon(&self, flags: &[&str]) -> Result<(ExitStatus, String)> {
+        self.run_command(self.daemon_command(flags, &self.place_flags())?)
+    }
+
+    /// [`run_daemon`](Self::run_daemon), with pins and state of its own.
+    pub fn run_stranger(&self, flags: &[&str]) -> Result<(ExitStatus, String)> {
+        let pins = format!("--pin-dir={}", self.directory().join("bpf/stranger").display());
+        let state = format!("--state-dir={}", self.directory().join("stranger").display());
+        self.run_command(self.daemon_command(flags, &[pins, state])?)
+    }
+
+    /// [`run_daemon`](Self::run_daemon), started by another command such as `setpriv`.
+    pub fn run_daemon_under(&self, wrapper: &[&str], flags: &[&str]) -> Result<(ExitStatus, String)> {
+        let daemon = self.daemon_command(flags, &self.place_flags())?;
+        let (program, arguments) = wrapper.split_first().context("no command")?;
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .arg(daemon.get_program())
+            .args(daemon.get_args());
+        self.run_command(command)
+    }
+
+    fn run_command(&self, mut command: Command) -> Result<(ExitStatus, String)> {
         let log = self.directory().join("refused.log");
         let output = File::create(&log)?;
-        let mut command = self.daemon_command(flags)?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        let mut daemon = Daemon {
-            child: self.node.spawn(&mut command)?,
-            log,
-        };
+        let child = self.node.spawn(&mut command)?;
+        let mut daemon = Daemon { child, log };
         let status = daemon.wait().context("svcproxy should have refused to run")?;
         Ok((status, daemon.log()))
     }
@@ -101,13 +121,13 @@ impl Lab {
         Ok(ips.iter().filter_map(|ip| ip.as_str()?.parse().ok()).collect())
     }
 
-    fn daemon_command(&self, flags: &[&str]) -> Result<Command> {
+    fn daemon_command(&self, flags: &[&str], places: &[String]) -> Result<Command> {
         let mut command = Command::new(built_executable("svcproxy")?);
         command
             .args(flags)
             .arg("-f")
             .arg(self.directory().join("manifests"))
-            .args(self.place_flags());
+            .args(places);
         Ok(command)
     }
 

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::IpAddr,
     path::PathBuf,
     process::{self, Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -15,81 +15,12 @@ use nix::{
     mount::{MsFlags, mount},
 };
 
-use crate::{built_executable, leftovers, namespace::Namespace, server};
-
-/// The node's addresses towards the client.
-pub const NODE: [IpAddr; 2] = [
-    IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xa, 0, 0, 0, 0, 0, 1)),
-];
-
-/// The client's addresses.
-pub const CLIENT: [IpAddr; 2] = [
-    IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xa, 0, 0, 0, 0, 0, 2)),
-];
-
-/// The name of the pod behind the node's second interface.
-pub const REMOTE: &str = "kubia-remote";
-
-/// What a lab consists of, and how it behaves.
-#[derive(Debug, Clone)]
-pub struct Topology {
-    /// The pods on the node.
-    pub pods: Vec<PodSpec>,
-    /// A pod [`REMOTE`] at 10.1.0.2 and fd00:b::2 behind the node's `eth1`, on the first pod's ports.
-    pub remote: bool,
-    /// Whether links behave like wires: full checksums on every frame. XDP needs it, for a real NIC gives it no less;
-    /// without it the kernel leaves checksums and segmentation to a NIC that is not there, which tc must cope with.
-    pub wire: bool,
-    /// Whether the lab must have the machine to itself, because something is measured in it.
-    pub alone: bool,
-}
-
-impl Default for Topology {
-    fn default() -> Self {
-        let names = [("kubia-4f2c1", 11), ("kubia-9d8xk", 12), ("kubia-s7b0q", 13)];
-        Self {
-            pods: names.map(|(name, host)| PodSpec::new(name, host)).into(),
-            remote: false,
-            wire: true,
-            alone: false,
-        }
-    }
-}
-
-/// A pod to be.
-#[derive(Debug, Clone)]
-pub struct PodSpec {
-    /// Its name, 15 bytes at most: the node's interface to it is called the same.
-    pub name: String,
-    /// The last part of its addresses: 11 is 10.244.0.11 and fd00:10:244::11.
-    pub host: u8,
-    /// The ports its servers listen on, TCP and UDP.
-    pub ports: Vec<u16>,
-}
-
-impl PodSpec {
-    /// A pod that serves on 8080 and 8443.
-    pub fn new(name: &str, host: u8) -> Self {
-        Self {
-            name: name.to_owned(),
-            host,
-            ports: vec![8080, 8443],
-        }
-    }
-
-    /// Its addresses, IPv4 first.
-    pub fn addresses(&self) -> [IpAddr; 2] {
-        // In hexadecimal the group reads like the decimal octet.
-        let group =
-            u16::from(self.host) / 100 * 0x100 + u16::from(self.host) / 10 % 10 * 0x10 + u16::from(self.host) % 10;
-        [
-            Ipv4Addr::new(10, 244, 0, self.host).into(),
-            Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 0, group).into(),
-        ]
-    }
-}
+use crate::{
+    built_executable, leftovers,
+    namespace::Namespace,
+    server,
+    topology::{CLIENT, NODE, PodSpec, REMOTE, REMOTE_ADDRESSES, Topology},
+};
 
 /// A pod: a namespace with a server in it.
 #[derive(Debug)]
@@ -100,6 +31,7 @@ pub struct Pod {
     pub addresses: [IpAddr; 2],
     /// Where it runs.
     pub namespace: Namespace,
+    interface: String,
     server: Child,
 }
 
@@ -158,8 +90,7 @@ impl Lab {
             lab.add_pod(spec)?;
         }
         if topology.remote {
-            let ports = topology.pods.first().map_or(vec![8080], |pod| pod.ports.clone());
-            lab.add_remote(&ports)?;
+            lab.add_remote()?;
         }
         Ok(lab)
     }
@@ -199,15 +130,15 @@ impl Lab {
     pub fn add_pod(&mut self, spec: &PodSpec) -> Result<()> {
         let [v4, v6] = spec.addresses();
         let namespace = self.namespace(&spec.name)?;
-        let (name, peer) = (&spec.name, namespace.name());
+        let (interface, peer) = (format!("pod{}", spec.host), namespace.name());
         // The node has the same address on the link of every pod, and answers ARP and ND for it by itself.
         self.node.ip(&format!(
-            "link add {name} type veth peer name eth0 netns {peer}
-             link set {name} up
-             addr add 10.244.0.1/32 dev {name}
-             addr add fd00:10:244::1/128 dev {name} nodad
-             route add {v4}/32 dev {name}
-             route add {v6}/128 dev {name}"
+            "link add {interface} type veth peer name eth0 netns {peer}
+             link set {interface} up
+             addr add 10.244.0.1/32 dev {interface}
+             addr add fd00:10:244::1/128 dev {interface} nodad
+             route add {v4}/32 dev {interface}
+             route add {v6}/128 dev {interface}"
         ))?;
         namespace.ip(&format!(
             "link set eth0 up
@@ -218,7 +149,7 @@ impl Lab {
              route add fd00:10:244::1 dev eth0
              route add default via fd00:10:244::1"
         ))?;
-        self.start_server(name, spec.addresses(), namespace, &spec.ports)
+        self.start_server(spec, &interface, spec.addresses(), namespace)
     }
 
     /// Ends a pod and everything of it.
@@ -232,7 +163,7 @@ impl Lab {
         leftovers::remove_namespace(&pod.namespace)?;
         pod.server.wait()?;
         // With the namespace goes its end of the link, and with that the node's; but not at once.
-        self.node.run("ip", &["link", "del", name]).ok();
+        self.node.run("ip", &["link", "del", &pod.interface]).ok();
         Ok(())
     }
 
@@ -275,7 +206,7 @@ impl Lab {
         self.offloads(&self.client)
     }
 
-    fn add_remote(&mut self, ports: &[u16]) -> Result<()> {
+    fn add_remote(&mut self) -> Result<()> {
         let namespace = self.namespace(REMOTE)?;
         self.node.ip(&format!(
             "link add eth1 type veth peer name eth0 netns {}
@@ -289,11 +220,7 @@ impl Lab {
              addr add fd00:b::2/64 dev eth0 nodad
              route add default via 10.1.0.1
              route add default via fd00:b::1")?;
-        let addresses = [
-            Ipv4Addr::new(10, 1, 0, 2).into(),
-            Ipv6Addr::new(0xfd00, 0xb, 0, 0, 0, 0, 0, 2).into(),
-        ];
-        self.start_server(REMOTE, addresses, namespace, ports)
+        self.start_server(&PodSpec::new(REMOTE, 0), "eth1", REMOTE_ADDRESSES, namespace)
     }
 
     fn namespace(&self, role: &str) -> Result<Namespace> {
@@ -327,7 +254,14 @@ impl Lab {
         Ok(())
     }
 
-    fn start_server(&mut self, name: &str, addresses: [IpAddr; 2], namespace: Namespace, ports: &[u16]) -> Result<()> {
+    fn start_server(
+        &mut self,
+        spec: &PodSpec,
+        interface: &str,
+        addresses: [IpAddr; 2],
+        namespace: Namespace,
+    ) -> Result<()> {
+        let PodSpec { name, ports, .. } = spec;
         self.offloads(&namespace)?;
         let log = File::create(self.directory().join(format!("{name}.log")))?;
         let mut command = Command::new(built_executable("lab")?);
@@ -343,9 +277,10 @@ impl Lab {
         }
         ensure!(line.trim() == server::READY, "the server of {name} did not start");
         self.pods.push(Pod {
-            name: name.to_owned(),
+            name: name.clone(),
             addresses,
             namespace,
+            interface: interface.to_owned(),
             server,
         });
         Ok(())

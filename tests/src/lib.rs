@@ -7,7 +7,7 @@
 //!                                └ eth1 ── remote  10.1.0.2     fd00:b::2        (where asked for)
 //! ```
 //!
-//! [`lab`] builds it, [`server`] runs in the pods, [`client`] asks them, [`daemon`] runs svcproxy in the node, and
+//! [`topology`] describes it, [`lab`] builds it, [`server`] runs in the pods, [`client`] asks them, [`daemon`] runs svcproxy in the node, and
 //! [`leftovers`] removes all of it again whatever happens. [`demo`] is what `cargo xtask demo` shows; the tests are in
 //! `tests/e2e`. Nothing here touches an interface, route or setting outside the lab's own namespaces.
 
@@ -17,12 +17,14 @@
 pub mod client;
 pub mod daemon;
 pub mod demo;
+pub mod examples;
 pub mod lab;
 pub mod leftovers;
 pub mod manifest;
 pub mod namespace;
 pub mod payload;
 pub mod server;
+pub mod topology;
 
 use std::{env, path::PathBuf};
 

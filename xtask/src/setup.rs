@@ -12,14 +12,14 @@ use std::{
 use anyhow::{Result, anyhow, bail};
 
 use crate::{
-    process::{as_root, output, run, run_within, which},
-    toolchain::{Compiler, LINKER_FEATURES, LINKER_VERSION, Linker, Toolchain},
+    process::{as_root, run, run_within, which},
+    toolchain::{Compiler, LINKER_FEATURES, LINKER_VERSION, Linker, PINNED_TOOLCHAIN, Toolchain, WANTED},
 };
 
 /// Commands that the lab, the demo and the tests run, with the Debian package of each.
 const TOOLS: [(&str, &str); 6] = [
     ("ip", "iproute2"),
-    ("nsenter", "util-linux"),
+    ("setpriv", "util-linux"),
     ("ethtool", "ethtool"),
     ("bpftool", "bpftool"),
     ("curl", "curl"),
@@ -59,10 +59,7 @@ fn install_compiler() -> Result<Compiler> {
     for (name, install) in ways {
         match install().map(|()| Compiler::find()) {
             Ok(Some(compiler)) => return Ok(compiler),
-            Ok(None) => tried.push(format!(
-                "{name}: installed, but not Rust {} or newer",
-                env!("CARGO_PKG_RUST_VERSION")
-            )),
+            Ok(None) => tried.push(format!("{name}: installed, but not {WANTED}")),
             Err(error) => tried.push(format!("{name}: {error:#}")),
         }
         eprintln!("setup: {}", tried[tried.len() - 1]);
@@ -71,24 +68,30 @@ fn install_compiler() -> Result<Compiler> {
         "cannot get a compiler for the kernel programs. Install one of these and run `cargo xtask setup` again:\n  \
          - with rustup:         rustup component add rust-src\n  \
          - on Debian or Ubuntu: apt-get install rustc-web rust-web-src\n  \
-         - elsewhere:           Rust {} or newer as /usr/bin/rustc, with the source of its library (rust-src)\n\
+         - elsewhere:           as /usr/bin/rustc, {WANTED}, and the source of its library (rust-src)\n\
          What was tried:\n  - {}",
-        env!("CARGO_PKG_RUST_VERSION"),
         tried.join("\n  - ")
     ))
 }
 
-/// Adds `rust-src` to the nightly if there is one, else to the toolchain in use.
 fn add_rust_src() -> Result<()> {
     if which("rustup").is_none() {
         bail!("no rustup here");
     }
-    let nightly = output(Command::new("rustup").args(["run", "nightly", "rustc", "--version"])).is_some();
     let mut rustup = Command::new("rustup");
-    rustup.args(["component", "add", "rust-src"]);
-    if nightly {
-        rustup.args(["--toolchain", "nightly"]);
-    }
+    match Compiler::without_source() {
+        Some("") => rustup.args(["component", "add", "rust-src"]),
+        Some(toolchain) => rustup.args(["component", "add", "rust-src", "--toolchain", toolchain]),
+        None => rustup.args([
+            "toolchain",
+            "install",
+            PINNED_TOOLCHAIN,
+            "--profile",
+            "minimal",
+            "--component",
+            "rust-src",
+        ]),
+    };
     run_within(PATIENCE, &mut rustup)
 }
 

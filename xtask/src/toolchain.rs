@@ -14,6 +14,22 @@ use crate::{process, target_dir};
 /// The LLVM that [`LINKER_VERSION`] is built for; a compiler with a newer one writes bitcode the linker cannot read.
 const LLVM: u32 = 22;
 
+/// Commands that run a compiler, and the directory of the one that the system brings.
+const NIGHTLY: [&str; 4] = ["rustup", "run", "nightly", "rustc"];
+const ACTIVE: [&str; 1] = ["rustc"];
+const PINNED: [&str; 4] = ["rustup", "run", PINNED_TOOLCHAIN, "rustc"];
+const SYSTEM: &str = "/usr";
+
+/// The toolchain that setup gets where those that are there are too old, or too new for the linker.
+pub const PINNED_TOOLCHAIN: &str = "1.95.0";
+
+/// What a compiler must be.
+pub const WANTED: &str = concat!(
+    "Rust ",
+    env!("CARGO_PKG_RUST_VERSION"),
+    " or newer, with LLVM 22 or older"
+);
+
 /// The bpf-linker that `setup` installs. One of the same minor version found in `PATH` is used instead.
 pub const LINKER_VERSION: &str = "0.10.3";
 
@@ -60,20 +76,30 @@ impl Toolchain {
 }
 
 impl Compiler {
-    /// The first that fits of: rustup's nightly, the compiler that builds the rest, the system's own.
+    /// The first that fits of: rustup's nightly, the compiler that builds the rest, the pinned one, the system's own.
     pub fn find() -> Option<Self> {
-        let nightly = sysroot(&["rustup", "run", "nightly", "rustc"]);
-        let active = sysroot(&["rustc"]);
-        [nightly, active, Some("/usr".into())]
+        let [nightly, active, pinned] = [sysroot(&NIGHTLY), sysroot(&ACTIVE), sysroot(&PINNED)];
+        [nightly, active, pinned, Some(SYSTEM.into())]
             .into_iter()
             .flatten()
+            .filter(|sysroot| has_source(sysroot))
             .find_map(|sysroot| Self::in_sysroot(&sysroot))
     }
 
+    /// The toolchain of rustup's that is there and would fit if it had the source of its library: `nightly`, or the
+    /// empty name of the one in use.
+    pub fn without_source() -> Option<&'static str> {
+        let fits = |command: &[&str]| {
+            let sysroot = sysroot(command)?;
+            let compiler = Self::in_sysroot(&sysroot)?;
+            (!has_source(&sysroot)).then_some(compiler)
+        };
+        [("nightly", NIGHTLY.as_slice()), ("", ACTIVE.as_slice())]
+            .into_iter()
+            .find_map(|(name, command)| fits(command).map(|_| name))
+    }
+
     fn in_sysroot(sysroot: &Path) -> Option<Self> {
-        if !sysroot.join("lib/rustlib/src/rust/library/Cargo.lock").is_file() {
-            return None;
-        }
         let rustc = sysroot.join("bin/rustc");
         let version = process::output(Command::new(&rustc).arg("-vV"))?;
         let field = |name: &str| version.lines().find_map(|line| line.strip_prefix(name));
@@ -85,7 +111,7 @@ impl Compiler {
         }
         // A toolchain of rustup's has a cargo of its own age. Beside the system's rustc there is none, or an old one.
         let sibling = sysroot.join("bin/cargo");
-        let own = sysroot != Path::new("/usr") && sibling.is_file();
+        let own = sysroot != Path::new(SYSTEM) && sibling.is_file();
         let cargo = if own {
             sibling
         } else {
@@ -141,16 +167,24 @@ fn llvm_dir() -> Option<PathBuf> {
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
             .any(|name| name.starts_with(&format!("libLLVM-{LLVM}")) || name.starts_with(&format!("libLLVM.so.{LLVM}")))
     };
-    [sysroot(&["rustc"]), sysroot(&["rustup", "run", "nightly", "rustc"])]
+    [sysroot(&ACTIVE), sysroot(&NIGHTLY), sysroot(&PINNED)]
         .into_iter()
         .flatten()
         .map(|sysroot| sysroot.join("lib"))
         .find(has_llvm)
 }
 
+fn has_source(sysroot: &Path) -> bool {
+    sysroot.join("lib/rustlib/src/rust/library/Cargo.lock").is_file()
+}
+
+/// Where the rustc that a command runs has its files.
 fn sysroot(rustc: &[&str]) -> Option<PathBuf> {
     let (program, arguments) = rustc.split_first()?;
-    process::output(Command::new(program).args(arguments).args(["--print", "sysroot"])).map(PathBuf::from)
+    let mut command = Command::new(program);
+    // Looking must not install.
+    command.env("RUSTUP_AUTO_INSTALL", "0");
+    process::output(command.args(arguments).args(["--print", "sysroot"])).map(PathBuf::from)
 }
 
 /// The leading numbers of a version: `1.97.0-nightly` is 1, 97, 0.

@@ -10,11 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use svcproxy_tests::{
-    built_executable, demo,
-    lab::{Lab, Topology},
-    leftovers, manifest, server,
-};
+use svcproxy_tests::{built_executable, demo, lab::Lab, leftovers, manifest, server, topology::Topology};
 
 /// The name of the lab that `lab up` makes.
 const PLAY: &str = "play";

@@ -4,8 +4,9 @@ use std::{fs, net::SocketAddr, path::Path};
 
 use svcproxy_tests::{
     client::{self, Connection},
-    lab::{CLIENT, Lab, NODE, REMOTE, Topology},
+    lab::Lab,
     leftovers, namespace, payload,
+    topology::{CLIENT, NODE, REMOTE, Topology},
 };
 
 #[test]
@@ -71,7 +72,7 @@ fn a_pod_can_be_replaced() {
     let mut lab = Lab::new(&Topology::default()).unwrap();
     let name = lab.pods[0].name.clone();
     lab.remove_pod(&name).unwrap();
-    lab.add_pod(&svcproxy_tests::lab::PodSpec::new("kubia-new", 14))
+    lab.add_pod(&svcproxy_tests::topology::PodSpec::new("kubia-new", 14))
         .unwrap();
     let target = SocketAddr::new(lab.pod("kubia-new").unwrap().addresses[1], 8443);
     assert_eq!(

@@ -1,5 +1,37 @@
 //! Real packets between real programs: every promise of svcproxy, kept or broken in a lab of its own.
 //!
-//! These tests need root, and fail without it. `cargo xtask test` builds the daemon they start.
+//! Each file is one kind of promise, each test a row of it over one hook. They need root, and fail without it. `cargo
+//! xtask test` builds the daemon that they start.
 
+#![forbid(unsafe_code)]
+
+mod bystanders;
+mod cleanup;
+mod examples;
+mod get;
 mod lab;
+mod load;
+mod refusals;
+mod remote;
+mod restart;
+mod scenario;
+mod transfer;
+mod udp;
+
+/// Turns `fn case(mode: &str)` into the tests `case::xdp` and `case::tc`.
+#[macro_export]
+macro_rules! over_xdp_and_tc {
+    ($($case:ident),+ $(,)?) => { $(
+        mod $case {
+            #[test]
+            fn xdp() {
+                super::$case("xdp");
+            }
+
+            #[test]
+            fn tc() {
+                super::$case("tc");
+            }
+        }
+    )+ };
+}

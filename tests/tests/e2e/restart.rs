@@ -1,0 +1,112 @@
+//! The daemon comes and goes; connections, addresses and the datapath stay.
+
+use std::{thread, time::Duration};
+
+use svcproxy_tests::{
+    client::{self, Connection},
+    payload,
+    topology::PodSpec,
+};
+
+use crate::{
+    over_xdp_and_tc,
+    scenario::{HTTP, Scenario, ask, assert_answered_by, kubia, pods},
+};
+
+over_xdp_and_tc!(
+    connections_outlive_the_daemon,
+    addresses_outlive_the_daemon,
+    a_pod_is_replaced_behind_its_service,
+    the_daemon_may_be_killed,
+);
+
+/// A download that takes seconds, the daemon stopped and started again in its midst.
+fn connections_outlive_the_daemon(mode: &str) {
+    let Scenario { daemon, lab, ips } = Scenario::new(mode);
+    let targets = ips.map(|ip| (ip, HTTP).into());
+    let length = 60_000_000;
+    thread::scope(|scope| {
+        let downloads = targets.map(|target| {
+            let client = lab.client.clone();
+            scope.spawn(move || {
+                client.enter(|| {
+                    client::block_on(async {
+                        let mut connection = Connection::open(target).await.unwrap();
+                        connection.download(length, Duration::from_millis(2)).await
+                    })
+                })
+            })
+        });
+        thread::sleep(Duration::from_millis(500));
+        assert!(daemon.stop().unwrap().success());
+        for target in targets {
+            let tally = ask(&lab, target, 100);
+            assert!(tally.failures.is_empty(), "new connections without the daemon: {tally}");
+        }
+        assert!(
+            downloads.iter().all(|download| !download.is_finished()),
+            "the download is too short for this test"
+        );
+        let _daemon = lab.start_daemon(mode).unwrap();
+        for target in targets {
+            let tally = ask(&lab, target, 100);
+            assert!(tally.failures.is_empty(), "new connections after the restart: {tally}");
+        }
+        for download in downloads {
+            assert_eq!(download.join().unwrap().unwrap(), payload::hash(length));
+        }
+    });
+}
+
+/// Other files in another order, another Service before it: the address is its own.
+fn addresses_outlive_the_daemon(mode: &str) {
+    let Scenario { daemon, lab, ips } = Scenario::new(mode);
+    assert!(daemon.stop().unwrap().success());
+    let other = svcproxy_tests::manifest::Service::new("another").port("http", "TCP", 80, "8080");
+    lab.set_manifests(&[
+        ("0-another.yaml", &other.yaml()),
+        ("1-pods.yaml", &pods(&lab.pods)),
+        ("2-kubia.yaml", &kubia().yaml()),
+    ])
+    .unwrap();
+    let _daemon = lab.start_daemon(mode).unwrap();
+    assert_eq!(lab.cluster_ips("default/kubia").unwrap(), ips);
+    let another = lab.cluster_ips("default/another").unwrap();
+    assert!(another.iter().all(|ip| !ips.contains(ip)), "{another:?}");
+    let names: Vec<_> = lab.pods.iter().map(|pod| pod.name.as_str()).collect();
+    for ip in ips.into_iter().chain(another) {
+        assert_answered_by(&ask(&lab, (ip, HTTP).into(), 90), &names);
+    }
+}
+
+fn a_pod_is_replaced_behind_its_service(mode: &str) {
+    let Scenario { daemon, mut lab, ips } = Scenario::new(mode);
+    assert!(daemon.stop().unwrap().success());
+    let old = lab.pods[0].name.clone();
+    lab.remove_pod(&old).unwrap();
+    lab.add_pod(&PodSpec::new("kubia-zz9", 99)).unwrap();
+    lab.set_manifests(&[("kubia.yaml", &kubia().yaml()), ("pods.yaml", &pods(&lab.pods))])
+        .unwrap();
+    let _daemon = lab.start_daemon(mode).unwrap();
+    assert_eq!(lab.cluster_ips("default/kubia").unwrap(), ips);
+    let names: Vec<_> = lab.pods.iter().map(|pod| pod.name.as_str()).collect();
+    for ip in ips {
+        assert_answered_by(&ask(&lab, (ip, HTTP).into(), 90), &names);
+    }
+}
+
+/// `kill -9` is no worse than SIGTERM.
+fn the_daemon_may_be_killed(mode: &str) {
+    let scenario = Scenario::new(mode);
+    let (targets, names) = (scenario.targets(HTTP), scenario.names());
+    let Scenario { daemon, lab, ips } = scenario;
+    drop(daemon);
+    for target in targets {
+        assert_answered_by(&ask(&lab, target, 90), &names);
+    }
+    let _daemon = lab.start_daemon(mode).unwrap();
+    assert_eq!(lab.cluster_ips("default/kubia").unwrap(), ips);
+    for target in targets {
+        assert_answered_by(&ask(&lab, target, 90), &names);
+    }
+}
