@@ -16,6 +16,7 @@ pub mod family;
 pub mod flow;
 pub mod maglev;
 mod packet;
+pub mod ports;
 pub mod process;
 pub mod reason;
 mod tables;
