@@ -22,7 +22,7 @@ pub mod reason;
 mod tables;
 pub mod wire;
 
-pub use packet::Packet;
+pub use packet::{ChecksumChange, Packet};
 pub use process::{Verdict, process};
 pub use reason::Reason;
 pub use tables::{Table, Tables};

@@ -7,9 +7,8 @@
 use network_types::ip::IpProto;
 
 use crate::{
-    Packet, Reason, Table, Tables,
-    abi::{Delivery, FlowKey, Protocol, V4Addr, V6Addr},
-    checksum,
+    ChecksumChange, Packet, Reason, Table, Tables,
+    abi::{Address as _, Delivery, FlowKey, Protocol, V4Addr, V6Addr},
     connection::{self, Attended},
     family::{Family, L2_LEN, V4, V6},
     flow::{TcpFlags, Translation},
@@ -104,13 +103,13 @@ where
     if udp && transport.checksum.get() == 0 {
         return Ok(verdict); // UDP over IPv4 without a checksum keeps none (RFC 768)
     }
-    if packet.fix_checksum(
-        transport.checksum,
-        transport.checksum_offset,
+    let change = ChecksumChange {
         address_delta,
         port_delta,
         udp,
-    ) {
+        ipv6: F::Address::AF == V6Addr::AF,
+    };
+    if packet.fix_checksum(transport.checksum, transport.checksum_offset, change) {
         Ok(verdict)
     } else {
         Err(Reason::RewriteFailed)
@@ -181,20 +180,4 @@ impl<'a> Transport<'a> {
             _ => Err(Reason::OtherProtocol),
         }
     }
-}
-
-/// A transport checksum after both changes, for hooks that write it themselves. A UDP checksum that comes out as 0
-/// is sent as 0xffff (RFC 768).
-#[inline(always)]
-pub fn updated_checksum(field: u16, address_delta: u16, port_delta: u16, udp: bool) -> u16 {
-    match checksum::update(field, checksum::combine(address_delta, port_delta)) {
-        0 if udp => 0xffff,
-        updated => updated,
-    }
-}
-
-/// Whether a delta changes nothing: both zeros of one's complement.
-#[inline(always)]
-pub const fn is_zero(delta: u16) -> bool {
-    delta == 0 || delta == 0xffff
 }
