@@ -113,12 +113,27 @@ impl fmt::Display for Diagnostic {
         }
         for part in [&self.object, &self.field] {
             if !part.is_empty() {
-                write!(f, "{part}: ")?;
+                write!(f, "{}: ", OneLine(part))?;
             }
         }
-        f.write_str(&self.problem)?;
+        write!(f, "{}", OneLine(&self.problem))?;
         if !self.advice.is_empty() {
-            write!(f, "; {}", self.advice)?;
+            write!(f, "; {}", OneLine(&self.advice))?;
+        }
+        Ok(())
+    }
+}
+
+/// Text with its control characters escaped: a name with a line feed in it must not break the line, nor the terminal.
+struct OneLine<'a>(&'a str);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            match c.is_control() {
+                true => write!(f, "{}", c.escape_debug())?,
+                false => write!(f, "{c}")?,
+            }
         }
         Ok(())
     }

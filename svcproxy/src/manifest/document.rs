@@ -11,7 +11,7 @@ use super::{
     Source,
     diagnostic::{Diagnostic, Place, Severity},
     position::Positions,
-    yaml::{self, YamlError},
+    yaml::{self, At, SyntaxError},
 };
 
 /// The text of one document and where it stands in its file.
@@ -41,10 +41,9 @@ pub(crate) enum Part {
 impl Document {
     /// The place of a field, or of the nearest ancestor that exists.
     pub(crate) fn place(&self, path: &str, part: Part) -> Place {
-        let positions = self.positions.get_or_init(|| Positions::of(&self.text));
         let (line, column) = match part {
-            Part::Key => positions.key(path),
-            Part::Value => positions.value(path),
+            Part::Key => self.positions().key(path),
+            Part::Value => self.positions().value(path),
         }
         .unwrap_or((1, 1));
         self.absolute(line, column)
@@ -61,12 +60,34 @@ impl Document {
         }
     }
 
-    /// The parser's error, at the start of the document where the parser gives no place.
-    fn unreadable(&self, error: YamlError) -> Diagnostic {
-        let mut place = self.absolute(1, 1);
-        if error.line > 0 {
-            (place.line, place.column) = (error.line, error.column);
-        }
+    /// Parses the text as YAML, of which JSON is a part; but a JSON file's errors are JSON's.
+    fn parse(&self) -> Result<Value, SyntaxError> {
+        yaml::value(&self.text, self.lines_before).map_err(|error| {
+            let json = self
+                .file
+                .ends_with(".json")
+                .then(|| yaml::json_error(&self.text, self.lines_before));
+            json.flatten().unwrap_or(error)
+        })
+    }
+
+    fn positions(&self) -> &Positions {
+        self.positions.get_or_init(|| Positions::of(&self.text))
+    }
+
+    fn unreadable(&self, error: SyntaxError) -> Diagnostic {
+        let place = match error.at {
+            At::Field(path) => self.place(&path, Part::Value),
+            At::DuplicateKey => {
+                let (line, column) = self.positions().duplicate().unwrap_or((1, 1));
+                self.absolute(line, column)
+            }
+            At::Position(line, column) => Place {
+                line,
+                column: column.max(1),
+                ..self.absolute(1, 1)
+            },
+        };
         Diagnostic {
             place: Some(place),
             ..Diagnostic::placeless(Severity::Error, error.problem, error.advice)
@@ -100,7 +121,7 @@ pub(crate) fn documents(source: &Source) -> Vec<Parsed> {
         };
         let value = match value {
             Some(value) => Ok(value),
-            None => yaml::value(&document.text, document.lines_before).map_err(|error| document.unreadable(error)),
+            None => document.parse().map_err(|error| document.unreadable(error)),
         };
         (Arc::new(document), value)
     };

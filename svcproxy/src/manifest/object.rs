@@ -2,8 +2,12 @@
 //!
 //! In comes JSON, out go valid objects in [`Objects`](super::Objects) and a diagnostic for everything else.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -71,48 +75,40 @@ impl Collector {
         let mut report = Report::new(&origin);
         api_version(kind, &mut value, &mut report);
         shape::fit(kind, &mut value, &mut report);
-        match serde_json::from_value::<T>(value) {
-            Err(error) => report.error("", format!("is not a {kind}: {error}"), ""),
+        let valid = match serde_json::from_value::<T>(value) {
+            Err(error) => {
+                report.error("", format!("is not a {kind}: {error}"), "");
+                None
+            }
             Ok(object) => {
                 validate::metadata(kind, object.metadata(), &mut report);
                 object.validate(&mut report);
-                let clean = report.is_clean();
-                let unique = self.is_first(kind, &object, &mut report);
-                let mut diagnostics = std::mem::take(&mut report.diagnostics);
-                self.loaded.diagnostics.append(&mut diagnostics);
-                if clean && unique {
-                    place(&mut self.loaded).push(Sourced { object, origin });
-                }
-                return;
+                self.once(kind, object.metadata(), &mut report);
+                report.is_clean().then_some(object)
             }
+        };
+        self.loaded.diagnostics.append(&mut report.diagnostics);
+        if let Some(object) = valid {
+            place(&mut self.loaded).push(Sourced { object, origin });
         }
-        let mut diagnostics = std::mem::take(&mut report.diagnostics);
-        self.loaded.diagnostics.append(&mut diagnostics);
     }
 
-    /// Whether no object of this name was seen before, in error or not.
-    fn is_first<T: Validate>(&mut self, kind: Kind, object: &T, report: &mut Report<'_>) -> bool {
-        let metadata = object.metadata();
+    /// Refuses an object whose name another one had before it, be that in error or not.
+    fn once(&mut self, kind: Kind, metadata: &ObjectMeta, report: &mut Report<'_>) {
         let Some(name) = metadata.name.clone().filter(|name| !name.is_empty()) else {
-            return true;
+            return;
         };
         let namespace = match kind {
             Kind::Node => String::new(),
             _ => validate::namespace(metadata).to_owned(),
         };
         match self.seen.entry((kind, namespace, name)) {
-            std::collections::hash_map::Entry::Vacant(vacant) => {
+            Entry::Vacant(vacant) => {
                 vacant.insert(report.origin.clone());
-                true
             }
-            std::collections::hash_map::Entry::Occupied(first) => {
-                let first = first.get().place();
-                report.error(
-                    "",
-                    format!("is defined twice, first at {first}"),
-                    "give one of them another name or remove it",
-                );
-                false
+            Entry::Occupied(first) => {
+                let problem = format!("is defined twice, first at {}", first.get().place());
+                report.error("", problem, "give one of them another name or remove it");
             }
         }
     }

@@ -30,10 +30,13 @@ pub(crate) fn parent(path: &str) -> Option<&str> {
     (!path.is_empty()).then(|| &path[..end])
 }
 
-/// The last step when it is a plain key.
-pub(crate) fn last_key(path: &str) -> Option<&str> {
-    let key = path.rsplit('.').next()?;
-    (!key.is_empty() && !key.contains(['[', ']', '"'])).then_some(key)
+/// What stands before the value at `path` in YAML: `port: `, or `- ` for an entry of a list.
+pub(crate) fn yaml_start(path: &str) -> String {
+    let quoted = path.strip_suffix("\"]").and_then(|path| path.rsplit_once("[\""));
+    match quoted.map_or_else(|| path.rsplit('.').next().unwrap_or(path), |(_, key)| key) {
+        entry if entry.ends_with(']') => "- ".to_owned(),
+        key => format!("{key}: "),
+    }
 }
 
 /// The path with every list index left out: `spec.ports[].port`.
@@ -67,8 +70,9 @@ mod tests {
         assert_eq!(join("items[2]", ""), "items[2]");
         assert_eq!(without_indices("spec.ports[12].port"), "spec.ports[].port");
         assert_eq!(without_indices(r#"labels["a1"]"#), r#"labels["a1"]"#);
-        assert_eq!(last_key("spec.ports[0].port"), Some("port"));
-        assert_eq!(last_key("spec.ports[0]"), None);
+        assert_eq!(yaml_start("spec.ports[0].port"), "port: ");
+        assert_eq!(yaml_start("spec.ports[0]"), "- ");
+        assert_eq!(yaml_start(r#"metadata.labels["a.b/c"]"#), "a.b/c: ");
     }
 
     #[test]

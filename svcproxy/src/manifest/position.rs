@@ -12,11 +12,24 @@ use super::path;
 /// Line and column, both from 1, within one document.
 pub(crate) type Position = (usize, usize);
 
+/// The position of the character of that number. Both YAML scanners also break lines where editors do not; only their
+/// count of characters can be relied on.
+pub(crate) fn of_character(text: &str, number: usize) -> Position {
+    let before = text.chars().take(number);
+    before.fold(
+        (1, 1),
+        |(line, column), c| if c == '\n' { (line + 1, 1) } else { (line, column + 1) },
+    )
+}
+
 /// Positions of every key and value of one document.
 #[derive(Debug, Default)]
 pub(crate) struct Positions {
     keys: HashMap<String, Position>,
     values: HashMap<String, Position>,
+    duplicate: Option<Position>,
+    /// Number of the first character of each line.
+    line_starts: Vec<usize>,
 }
 
 /// A collection the scanner is inside of.
@@ -30,7 +43,15 @@ enum Open {
 impl Positions {
     /// Scans a document.
     pub(crate) fn of(text: &str) -> Self {
-        let mut positions = Self::default();
+        let starts = text
+            .chars()
+            .enumerate()
+            .filter(|(_, c)| *c == '\n')
+            .map(|(number, _)| number + 1);
+        let mut positions = Self {
+            line_starts: std::iter::once(0).chain(starts).collect(),
+            ..Self::default()
+        };
         let mut open: Vec<Open> = Vec::new();
         for event in Parser::new_from_str(text) {
             let Ok((event, span)) = event else { break };
@@ -61,7 +82,8 @@ impl Positions {
 
     /// Notes a node that starts at `mark` and returns its path; a scalar's text makes it the key where a key is due.
     fn enter(&mut self, open: &mut [Open], scalar: Option<&str>, mark: Marker) -> String {
-        let position = (mark.line(), mark.col() + 1);
+        let line = self.line_starts.partition_point(|start| *start <= mark.index());
+        let position = (line, mark.index() - self.line_starts[line - 1] + 1);
         let at = match open.last_mut() {
             None => String::new(),
             Some(Open::Sequence { at, next }) => {
@@ -72,7 +94,9 @@ impl Positions {
                 Some(path) => path,
                 None => {
                     let path = path::key(at, scalar.unwrap_or("?"));
-                    self.keys.insert(path.clone(), position);
+                    if self.keys.insert(path.clone(), position).is_some() {
+                        self.duplicate.get_or_insert(position);
+                    }
                     *value = Some(path.clone());
                     return path;
                 }
@@ -86,6 +110,11 @@ impl Positions {
     pub(crate) fn value(&self, path: &str) -> Option<Position> {
         let found = self.values.get(path).or_else(|| self.keys.get(path));
         found.copied().or_else(|| self.value(path::parent(path)?))
+    }
+
+    /// Where a key stands that its mapping has had before.
+    pub(crate) fn duplicate(&self) -> Option<Position> {
+        self.duplicate
     }
 
     /// Where the key at `path` stands, or what [`Self::value`] finds.

@@ -60,8 +60,8 @@ impl Origin {
     }
 }
 
-/// The findings about one object. At most one error for a field, and none for what lies below a field in error: it
-/// would only repeat the first.
+/// The findings about one object. Nothing more is said of a field in error and of what lies below it: it would only
+/// repeat the first.
 #[derive(Debug)]
 pub(crate) struct Report<'a> {
     pub(crate) origin: &'a Origin,
@@ -82,10 +82,7 @@ impl<'a> Report<'a> {
     }
 
     pub(crate) fn error(&mut self, field: &str, problem: impl Into<String>, advice: impl Into<String>) {
-        let known = |d: &Diagnostic| d.is_error() && !d.field.is_empty() && path::within(field, &d.field);
-        if !self.diagnostics.iter().any(known) {
-            self.push(Severity::Error, field, Part::Value, problem.into(), advice.into());
-        }
+        self.push(Severity::Error, field, Part::Value, problem.into(), advice.into());
     }
 
     pub(crate) fn warning(&mut self, field: &str, problem: impl Into<String>, advice: impl Into<String>) {
@@ -109,8 +106,11 @@ impl<'a> Report<'a> {
     }
 
     fn push(&mut self, severity: Severity, field: &str, part: Part, problem: String, advice: String) {
-        self.diagnostics
-            .push(self.origin.point(severity, field, part, problem, advice));
+        let known = |d: &Diagnostic| d.is_error() && !d.field.is_empty() && path::within(field, &d.field);
+        if severity == Severity::Notice || !self.diagnostics.iter().any(known) {
+            self.diagnostics
+                .push(self.origin.point(severity, field, part, problem, advice));
+        }
     }
 }
 
@@ -121,7 +121,7 @@ pub(crate) fn comment_advice(field: &str, text: &str) -> Option<String> {
     if before.len() == value.len() || before.is_empty() {
         return None;
     }
-    let key = path::last_key(field).map_or_else(|| "- ".to_owned(), |key| format!("{key}: "));
+    let key = path::yaml_start(field);
     let comment: String = comment.split_whitespace().collect::<Vec<_>>().join(" ");
     Some(format!(
         "YAML comments start with '#', not '//': write `{key}{before} # {comment}`"

@@ -185,7 +185,7 @@ impl Walk<'_, '_> {
             Value::Array(_) => ("a list".to_owned(), None),
             Value::Object(_) => ("a mapping".to_owned(), None),
         };
-        let key = path::last_key(at).map_or_else(|| "- ".to_owned(), |key| format!("{key}: "));
+        let key = path::yaml_start(at);
         let unquoted =
             |text: &String| serde_json::from_str::<Value>(text).is_ok_and(|v| v.is_number() || v.is_boolean());
         let advice = match scalar {
@@ -195,6 +195,7 @@ impl Walk<'_, '_> {
                     (value.is_string() && unquoted(&text)).then(|| format!("write `{key}{text}` without quotes"))
                 })
                 .unwrap_or_default(),
+            None if value.is_null() => "fill it in, or remove the line".to_owned(),
             None => String::new(),
         };
         self.report

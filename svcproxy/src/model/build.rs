@@ -67,6 +67,8 @@ pub fn build(objects: &Objects, options: &Options, state: &State) -> Built {
     findings::slices_of_nothing(objects, &mut diagnostics);
     findings::shared_addresses(&candidates, &services, &mut diagnostics);
     diagnostics.sort_by(Diagnostic::reading_order);
+    // Two Services may have found the same pod wanting.
+    diagnostics.dedup();
 
     if diagnostics.iter().any(Diagnostic::is_error) {
         return Built {

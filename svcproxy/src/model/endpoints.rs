@@ -116,7 +116,13 @@ pub(super) fn of_port(
 
 /// Of several endpoints at one address and port, the one that is not terminating, then the one that is ready.
 fn unique(mut endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
-    endpoints.sort_by_key(|e| (e.address, e.port, e.terminating, !e.ready, !e.serving));
+    let rank = |e: &Endpoint| (e.address, e.port, e.terminating, !e.ready, !e.serving);
+    // Names last, so that the order of the files decides nothing.
+    endpoints.sort_by(|a, b| {
+        rank(a)
+            .cmp(&rank(b))
+            .then_with(|| (&a.pod, &a.node_name).cmp(&(&b.pod, &b.node_name)))
+    });
     endpoints.dedup_by_key(|e| (e.address, e.port));
     endpoints
 }

@@ -1,11 +1,15 @@
 //! What is wrong between objects: Services without endpoints, slices without a Service, one address for two Services.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+};
 
 use k8s_openapi::{api::core::v1, apimachinery::pkg::util::intstr::IntOrString};
 
 use super::{
     Service,
+    addresses::Family,
     build::{Candidate, protocol},
     endpoints::{Backing, service_of},
     pods,
@@ -60,7 +64,7 @@ pub(super) fn without_endpoints(
         }
         Backing::Pods(matching) => {
             for pod in matching.iter().filter(|pod| lacks_address(&pod.object)) {
-                let problem = format!("Service {name} selects this pod, and it has no address");
+                let problem = "is missing, and a Service selects this pod: without an address it is no endpoint";
                 let advice = "add `podIPs:` with `- ip: 10.244.0.11` below `status:`";
                 diagnostics.push(
                     pod.origin
@@ -68,6 +72,7 @@ pub(super) fn without_endpoints(
                 );
             }
             unnamed_ports(candidate, matching, diagnostics);
+            other_family(candidate, service, matching, diagnostics);
         }
         Backing::Slices(_) | Backing::Endpoints(_) => {
             let ports = candidate.spec.ports.iter().flatten().enumerate();
@@ -97,6 +102,24 @@ pub(super) fn without_endpoints(
 fn lacks_address(pod: &v1::Pod) -> bool {
     let waits = |status: &v1::PodStatus| status.phase.as_deref() == Some("Pending");
     pod.status.as_ref().is_some_and(|status| !waits(status)) && pods::addresses(pod).is_empty()
+}
+
+/// Warns when pods have addresses and none is of a family the Service has.
+fn other_family(
+    candidate: &Candidate<'_>,
+    service: &Service,
+    matching: &[&Sourced<v1::Pod>],
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    let addresses: Vec<IpAddr> = matching.iter().flat_map(|pod| pods::addresses(&pod.object)).collect();
+    let reachable = |ip: &IpAddr| addresses.iter().any(|address| address.is_ipv4() == ip.is_ipv4());
+    if !addresses.is_empty() && !service.cluster_ips.iter().any(reachable) {
+        let families: Vec<&str> = service.cluster_ips.iter().map(|ip| Family::of(*ip).name()).collect();
+        let problem = format!("no Pod it selects has an {} address", families.join(" or "));
+        let advice = "write the family the pods have as `ipFamilies`, or give the pods such an address";
+        let origin = &candidate.source.origin;
+        diagnostics.push(origin.diagnostic(Severity::Warning, "spec.ipFamilies", problem, advice));
+    }
 }
 
 /// Warns about named target ports that pods of the Service do not have.

@@ -8,7 +8,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
-use super::{Validate, addresses, endpoint_address, names, one_of, path, port, protocol};
+use super::{Validate, addresses, names, one_of, path, port, protocol, reachable_address};
 use crate::manifest::report::Report;
 
 /// The label that says whose endpoints a slice holds.
@@ -70,7 +70,7 @@ fn slice_endpoint(address_type: &str, endpoint: &Endpoint, at: &str, report: &mu
     }
     for (index, text) in endpoint.addresses.iter().enumerate() {
         let field = path::index(&field, index);
-        let Some(address) = endpoint_address(&field, text, report) else {
+        let Some(address) = reachable_address(&field, text, "an endpoint", report) else {
             continue;
         };
         if ["IPv4", "IPv6"].contains(&address_type) && addresses::family(address) != address_type {
@@ -108,7 +108,7 @@ impl Validate for Endpoints {
                     if address.ip.is_empty() {
                         report.error(&field, "is missing", "write `ip:` and the endpoint's address");
                     } else {
-                        endpoint_address(&field, &address.ip, report);
+                        reachable_address(&field, &address.ip, "an endpoint", report);
                     }
                 }
             }

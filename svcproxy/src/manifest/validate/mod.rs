@@ -44,21 +44,18 @@ pub(crate) fn namespace(metadata: &ObjectMeta) -> &str {
 /// Names and labels.
 pub(crate) fn metadata(kind: Kind, metadata: &ObjectMeta, report: &mut Report<'_>) {
     let name = metadata.name.as_deref().unwrap_or_default();
-    if *metadata == ObjectMeta::default() {
-        report.error(
-            "metadata",
-            "is missing",
-            format!(
-                "add `metadata:` and below it, indented, `name: my-{}`",
-                kind.name().to_lowercase()
-            ),
-        );
-    } else if name.is_empty() {
-        report.error(
-            "metadata.name",
-            "is missing",
-            format!("add `name: my-{}` below `metadata:`", kind.name().to_lowercase()),
-        );
+    if name.is_empty() {
+        let wanted = match kind {
+            Kind::Service | Kind::Endpoints => "`name: kubia`".to_owned(),
+            Kind::Pod => "`name: kubia-1` and the `labels:` that Services select it by".to_owned(),
+            Kind::EndpointSlice => format!("`name: kubia-1` and `labels:` with `{SERVICE_NAME_LABEL}: kubia`"),
+            Kind::Node => "`name: worker-1`".to_owned(),
+        };
+        let advice = match *metadata == ObjectMeta::default() {
+            true => format!("add `metadata:` and below it, indented, {wanted}"),
+            false => format!("add {wanted} below `metadata:`"),
+        };
+        report.error("metadata.name", "is missing", advice);
     } else if kind == Kind::Service {
         names::dns_1035_label("metadata.name", name, report);
     } else {
@@ -91,25 +88,21 @@ pub(crate) fn protocol(field: &str, protocol: Option<&str>, report: &mut Report<
 /// A word out of a fixed few.
 pub(crate) fn one_of(field: &str, word: Option<&str>, allowed: &[&str], report: &mut Report<'_>) {
     if let Some(word) = word.filter(|word| !allowed.contains(word)) {
-        let key = path::last_key(field).map_or_else(String::new, |key| format!("{key}: "));
         let same = allowed.iter().find(|a| a.eq_ignore_ascii_case(word));
         let advice = match same {
-            Some(right) => format!("write `{key}{right}`"),
+            Some(right) => format!("write `{}{right}`", path::yaml_start(field)),
             None => format!("write one of {}", allowed.join(", ")),
         };
         report.invalid(field, word, "is not a supported value", advice);
     }
 }
 
-/// An address that packets can be sent to.
-pub(crate) fn endpoint_address(field: &str, text: &str, report: &mut Report<'_>) -> Option<IpAddr> {
+/// An address that packets can be sent to, in the role of `role`: `an endpoint`.
+pub(crate) fn reachable_address(field: &str, text: &str, role: &str, report: &mut Report<'_>) -> Option<IpAddr> {
     let address = addresses::ip(field, text, report)?;
     if let Some(what) = addresses::unusable(address) {
-        report.error(
-            field,
-            format!("{address} is {what}; it cannot be an endpoint"),
-            "write the address other machines reach it at",
-        );
+        let problem = format!("{address} is {what}; it cannot be {role}'s");
+        report.error(field, problem, "write the address other machines reach it at");
     }
     Some(address)
 }

@@ -5,7 +5,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
-use super::{Validate, endpoint_address, names, path, port, protocol};
+use super::{Validate, names, path, port, protocol, reachable_address};
 use crate::manifest::report::Report;
 
 impl Validate for Pod {
@@ -31,14 +31,14 @@ impl Validate for Pod {
             return;
         };
         if let Some(ip) = status.pod_ip.as_deref().filter(|ip| !ip.is_empty()) {
-            endpoint_address("status.podIP", ip, report);
+            reachable_address("status.podIP", ip, "a pod", report);
         }
         for (index, pod_ip) in status.pod_ips.iter().flatten().enumerate() {
             let field = path::key(&path::index("status.podIPs", index), "ip");
             if pod_ip.ip.is_empty() {
                 report.error(&field, "is missing", "write `- ip:` and the pod's address");
             } else {
-                endpoint_address(&field, &pod_ip.ip, report);
+                reachable_address(&field, &pod_ip.ip, "a pod", report);
             }
         }
     }

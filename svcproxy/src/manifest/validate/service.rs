@@ -189,7 +189,7 @@ fn policies(spec: &ServiceSpec, report: &mut Report<'_>) {
         }
     }
     for (index, address) in spec.external_ips.iter().flatten().enumerate() {
-        super::endpoint_address(&path::index("spec.externalIPs", index), address, report);
+        super::reachable_address(&path::index("spec.externalIPs", index), address, "a Service", report);
     }
 }
 
