@@ -167,7 +167,7 @@ impl Daemon {
 
     fn wait_ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        while !self.log().contains("ready") {
+        while !self.log().lines().any(|line| line.ends_with(" ready")) {
             if let Some(status) = self.child.try_wait()? {
                 bail!("svcproxy ended ({status}):\n{}", self.log());
             }

@@ -170,15 +170,7 @@ impl Datapath {
             program.take_link(id)
         };
         let owned = self.xdp().and_then(attach).map_err(|source| match errno(&source) {
-            Some(nix::libc::EBUSY) => {
-                let program = link
-                    .xdp_program
-                    .map_or_else(|| "of someone else".to_owned(), program_name);
-                DatapathError::ForeignXdp {
-                    name: link.name.clone(),
-                    program,
-                }
-            }
+            Some(nix::libc::EBUSY) => busy(link),
             Some(code @ (nix::libc::EOPNOTSUPP | nix::libc::EINVAL | nix::libc::ERANGE)) => {
                 DatapathError::NoNativeXdp {
                     name: link.name.clone(),
@@ -260,11 +252,20 @@ fn pin_name(link: &Link, hook: Hook) -> String {
     )
 }
 
-fn program_name(id: u32) -> String {
-    let name = loaded_programs().flatten().find(|program| program.id() == id);
-    let name = name
-        .as_ref()
-        .and_then(|program| program.name_as_str())
-        .unwrap_or("of someone else");
-    format!("{name} (id {id})")
+/// Who has the XDP hook that was refused to us.
+fn busy(link: &Link) -> DatapathError {
+    let name = link.name.clone();
+    let id = link.xdp_program.unwrap_or_default();
+    let program = loaded_programs().flatten().find(|program| program.id() == id);
+    match program.as_ref().and_then(|program| program.name_as_str()) {
+        Some(program) if program == Hook::Xdp.program() => DatapathError::ForeignSvcproxy { name, program: id },
+        Some(program) => DatapathError::ForeignXdp {
+            name,
+            program: format!("{program} (id {id})"),
+        },
+        None => DatapathError::ForeignXdp {
+            name,
+            program: "of someone else".to_owned(),
+        },
+    }
 }
