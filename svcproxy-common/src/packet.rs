@@ -9,7 +9,11 @@ use crate::{
 
 /// A packet in the hands of a program.
 pub trait Packet {
-    /// The delivery this hook can carry out itself; `ROUTING` where the packet has been routed already.
+    /// Whether the packet has been routed already. Replies are translated on their way out; it is too late there to
+    /// open a connection, because the packet could not be sent another way.
+    const ROUTED: bool;
+
+    /// The delivery this hook can carry out itself, while the packet has not been routed.
     const DELIVERY: Delivery;
 
     /// A view of the header at `offset` bytes from the start of the frame; `None` when the packet ends before it.

@@ -8,7 +8,7 @@ use network_types::ip::IpProto;
 
 use crate::{
     ChecksumChange, Packet, Reason, Table, Tables,
-    abi::{Address as _, Delivery, FlowKey, Protocol, V4Addr, V6Addr},
+    abi::{Address as _, FlowKey, Protocol, V4Addr, V6Addr},
     connection::{self, Attended},
     family::{Family, L2_LEN, V4, V6},
     flow::{TcpFlags, Translation},
@@ -66,19 +66,17 @@ where
         _ => {
             let table = match connection::attend(packet, tables, &key, transport.flags, now) {
                 Attended::Known(table) => table,
-                Attended::Unknown(table) => {
+                Attended::Unknown(table) if !P::ROUTED => {
                     connection::open(packet, tables, table, &key, now)?;
                     table
                 }
-                Attended::Stray => return Err(Reason::NotAService),
+                Attended::Unknown(_) | Attended::Stray => return Err(Reason::NotAService),
             };
             tables.flow(table, &key).ok_or(Reason::FlowTableFull)?
         }
     };
 
-    let send = P::DELIVERY != Delivery::ROUTING
-        && entry.delivery() == P::DELIVERY
-        && fits(packet, &datagram, &transport, entry.mtu());
+    let send = !P::ROUTED && entry.delivery() == P::DELIVERY && fits(packet, &datagram, &transport, entry.mtu());
     if send && datagram.ttl <= 1 {
         return Err(Reason::TtlExpired);
     }

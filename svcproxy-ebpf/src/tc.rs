@@ -58,7 +58,8 @@ fn translate<const IN: bool>(ctx: &TcContext) -> Result<Verdict, Reason> {
 }
 
 impl<const IN: bool> Packet for TcPacket<'_, IN> {
-    const DELIVERY: Delivery = if IN { Delivery::PEER } else { Delivery::ROUTING };
+    const ROUTED: bool = !IN;
+    const DELIVERY: Delivery = Delivery::PEER;
 
     #[inline(always)]
     fn at<T: Wire>(&self, offset: usize) -> Option<&T> {

@@ -35,6 +35,7 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
 }
 
 impl Packet for XdpPacket<'_> {
+    const ROUTED: bool = false;
     const DELIVERY: Delivery = Delivery::XDP;
 
     #[inline(always)]
