@@ -10,10 +10,16 @@ use core::{fmt::Debug, hash::Hash};
 
 /// Version of the layouts in this module, stored in the pinned `layout` map: a daemon adopts only maps of its own
 /// version.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// An IP address as it stands in a packet: network byte order.
 pub trait Address: Copy + Eq + Ord + Hash + Debug + 'static {
+    /// Its octets, without an alignment.
+    type Octets: Copy + Eq + Ord + Hash + Debug + 'static;
+
+    /// The octets, most significant first.
+    fn octets(&self) -> Self::Octets;
+
     /// The sum of its 16-bit words as stored, not folded: its part of an Internet checksum.
     fn sum(&self) -> u32;
 
@@ -44,6 +50,13 @@ pub struct V6Addr {
 }
 
 impl Address for V4Addr {
+    type Octets = [u8; 4];
+
+    #[inline(always)]
+    fn octets(&self) -> [u8; 4] {
+        self.octets
+    }
+
     const AF: u8 = 2;
 
     #[inline(always)]
@@ -74,6 +87,13 @@ impl V6Addr {
 }
 
 impl Address for V6Addr {
+    type Octets = [u8; 16];
+
+    #[inline(always)]
+    fn octets(&self) -> [u8; 16] {
+        self.octets
+    }
+
     const AF: u8 = 10;
 
     #[inline(always)]
@@ -104,54 +124,184 @@ impl Address for V6Addr {
     reason = "the names Kubernetes uses, and what bpftool prints"
 )]
 pub enum Protocol {
+    /// Every protocol; only in the key of a [`Way::OTHER_PORT`] entry.
+    ANY = 0,
     /// IP protocol 6.
     TCP = 6,
     /// IP protocol 17.
     UDP = 17,
+    /// IP protocol 132.
+    SCTP = 132,
 }
 
 impl core::fmt::Display for Protocol {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
+            Self::ANY => "any",
             Self::TCP => "TCP",
             Self::UDP => "UDP",
+            Self::SCTP => "SCTP",
         })
     }
 }
 
 /// Key of `services_v4` and `services_v6`: one address and port that clients connect to.
+///
+/// Port 0 with [`Protocol::ANY`] stands for all ports of a cluster IP that have no entry of their own.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ServiceKey<A> {
-    /// The Service's address.
+    /// A cluster IP, a node's address (nodePort), an external IP or a load balancer's IP.
     pub address: A,
-    /// The ServicePort's `port`.
+    /// The ServicePort's `port`, or its `nodePort`.
     pub port: u32,
     /// The ServicePort's `protocol`.
     pub protocol: Protocol,
 }
 
 /// Value of `services_v4` and `services_v6`: where new connections to this address go.
+///
+/// All policy that depends on who the client is has been worked out by the control plane for the three kinds of
+/// client there are: outside the cluster, a pod of it, this node (see [`Network`]).
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ServiceEntry {
-    /// The Service, the same for all its ports and both families; the scope of client affinity.
+    /// The Service, the same for all its ports and both families; the scope of client affinity and source ranges.
     pub service: u32,
-    /// Names the set of endpoints to choose from: the first half of a [`BackendKey`].
-    pub endpoint_set: u32,
-    /// First index of this set's region in `backend_slots`.
+    /// `sessionAffinityConfig.clientIP.timeoutSeconds`; 0 for `sessionAffinity: None`.
+    pub affinity_seconds: u32,
+    /// What clients outside the cluster choose from.
+    pub outside: EndpointSet,
+    /// What pods and this node choose from: under `externalTrafficPolicy: Local` not the same.
+    pub inside: EndpointSet,
+    /// Which of the Service's addresses this is.
+    pub way: Way,
+    /// Whether the client must be in `loadBalancerSourceRanges` (the `source_ranges_` maps), else it is dropped.
+    pub filtered: bool,
+    /// Whether clients outside the cluster are masqueraded.
+    pub masquerade_outside: bool,
+    /// Whether pods are. (One that reaches itself always is.)
+    pub masquerade_pods: bool,
+    /// Whether this node is.
+    pub masquerade_node: bool,
+    /// Always 0.
+    pub reserved: [u8; 3],
+}
+
+/// The endpoints that a new connection chooses from.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct EndpointSet {
+    /// The set: the first half of a [`BackendKey`].
+    pub number: u32,
+    /// First index of its region in `backend_slots`.
     pub slot_offset: u32,
     /// Length of that region; 0 when the set has no endpoint.
     pub slot_count: u32,
-    /// `sessionAffinityConfig.clientIP.timeoutSeconds`; 0 for `sessionAffinity: None`.
-    pub affinity_seconds: u32,
+    /// What becomes of the connection then.
+    pub empty: Empty,
+}
+
+/// What becomes of a connection for which there is no endpoint.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[allow(clippy::upper_case_acronyms, reason = "what bpftool prints")]
+pub enum Empty {
+    /// ICMP port unreachable: there is none anywhere.
+    REJECT = 0,
+    /// Silence: there are some, but a `Local` policy leaves them out.
+    DROP = 1,
+}
+
+/// Which of a Service's addresses an entry stands for.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[allow(non_camel_case_types, clippy::upper_case_acronyms, reason = "what bpftool prints")]
+pub enum Way {
+    /// `spec.clusterIPs`
+    CLUSTER_IP = 0,
+    /// A node's address and `spec.ports[].nodePort`.
+    NODE_PORT = 1,
+    /// `spec.externalIPs`
+    EXTERNAL_IP = 2,
+    /// `status.loadBalancer.ingress[].ip` or `spec.loadBalancerIP`.
+    LOAD_BALANCER = 3,
+    /// A cluster IP, at a port that no ServicePort has.
+    OTHER_PORT = 4,
+}
+
+/// Key of the LPM tries `networks_v4` and `networks_v6`, after the prefix length.
+pub type NetworkAddress<A> = <A as Address>::Octets;
+
+/// Value of `networks_v4` and `networks_v6`: what an address belongs to. Addresses in none of them are outside the
+/// cluster.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[allow(clippy::upper_case_acronyms, reason = "what bpftool prints")]
+pub enum Network {
+    /// A real network inside a wider one listed here: not ours.
+    OUTSIDE = 0,
+    /// `--cluster-cidr`: pods.
+    PODS = 1,
+    /// An address of this node.
+    NODE = 2,
+    /// `--service-cluster-ip-range`: what has no Service is dropped.
+    SERVICES = 3,
+}
+
+/// Key of the LPM tries `source_ranges_v4` and `source_ranges_v6`, after the prefix length, which counts both fields.
+/// That a client is found is what "in `loadBalancerSourceRanges`" means; the value is always 1.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SourceRange<A: Address> {
+    /// The Service.
+    pub service: u32,
+    /// The client, or the network it must be in.
+    pub client: A::Octets,
+}
+
+/// Key of `fragments_v4` and `fragments_v6`: an IP datagram in pieces.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct FragmentKey<A> {
+    /// Source address.
+    pub src: A,
+    /// Destination address.
+    pub dst: A,
+    /// Identification: 16 bits of IPv4, 32 of IPv6; as stored in the packet.
+    pub identification: u32,
+    /// Transport protocol.
+    pub protocol: Protocol,
+}
+
+/// Value of `fragments_v4` and `fragments_v6`: the ports that only the first fragment carries.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct FragmentPorts {
+    /// Source port.
+    pub src_port: u16,
+    /// Destination port.
+    pub dst_port: u16,
+}
+
+/// Value of `config_v4` and `config_v6`, at index 0.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Config<A> {
+    /// The node's address of this family, to masquerade behind where the kernel's routing names none; all zeros when
+    /// there is none.
+    pub node_address: A,
+    /// First of the ports that masqueraded connections get when they cannot keep the client's.
+    pub masquerade_port_first: u32,
+    /// Number of those ports.
+    pub masquerade_port_count: u32,
 }
 
 /// Key of `backends_v4` and `backends_v6`. That it is present is what "endpoint is in the set" means.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct BackendKey {
-    /// The set, from [`ServiceEntry::endpoint_set`].
+    /// The set, from [`EndpointSet::number`].
     pub endpoint_set: u32,
     /// The endpoint, from `backend_slots` or [`AffinityEntry::endpoint`]. One endpoint address has one number in all
     /// sets of a Service, so that affinity holds across its ports.
@@ -313,7 +463,15 @@ macro_rules! assert_sizes {
 assert_sizes! {
     ServiceKey<V4Addr> = 4 + 4 + 4,
     ServiceKey<V6Addr> = 16 + 4 + 4,
-    ServiceEntry = 5 * 4,
+    EndpointSet = 4 * 4,
+    ServiceEntry = 2 * 4 + 2 * 16 + 5 + 3,
+    SourceRange<V4Addr> = 4 + 4,
+    SourceRange<V6Addr> = 4 + 16,
+    FragmentKey<V4Addr> = 2 * 4 + 4 + 4,
+    FragmentKey<V6Addr> = 2 * 16 + 4 + 4,
+    FragmentPorts = 2 * 2,
+    Config<V4Addr> = 4 + 2 * 4,
+    Config<V6Addr> = 16 + 2 * 4,
     BackendKey = 4 + 4,
     Backend<V4Addr> = 4 + 4 + 4,
     Backend<V6Addr> = 16 + 4 + 4,
@@ -346,6 +504,7 @@ mod pod {
     pod! {
         ServiceKey<V4Addr>, ServiceKey<V6Addr>, ServiceEntry, BackendKey, Backend<V4Addr>, Backend<V6Addr>,
         AffinityKey<V4Addr>, AffinityKey<V6Addr>, AffinityEntry, FlowKey<V4Addr>, FlowKey<V6Addr>,
-        FlowEntry<V4Addr>, FlowEntry<V6Addr>, Interface, Layout,
+        FlowEntry<V4Addr>, FlowEntry<V6Addr>, Interface, Layout, Network, SourceRange<V4Addr>, SourceRange<V6Addr>,
+        FragmentKey<V4Addr>, FragmentKey<V6Addr>, FragmentPorts, Config<V4Addr>, Config<V6Addr>,
     }
 }

@@ -3,15 +3,16 @@
 
 use crate::{
     Reason, Tables,
-    abi::{Address, AffinityEntry, AffinityKey, Backend, BackendKey, FlowKey, ServiceEntry},
+    abi::{Address, AffinityEntry, AffinityKey, Backend, BackendKey, Empty, EndpointSet, FlowKey, ServiceEntry},
 };
 
-/// Chooses an endpoint of `service` for the connection that `key` opens.
+/// Chooses an endpoint of `service`, out of `set`, for the connection that `key` opens.
 #[inline(always)]
 pub fn choose<'a, A, T>(
     tables: &'a T,
     key: &FlowKey<A>,
     service: &ServiceEntry,
+    set: &EndpointSet,
     now: u32,
 ) -> Result<&'a Backend<A>, Reason>
 where
@@ -21,13 +22,13 @@ where
     let backend = |endpoint| {
         tables
             .backend(&BackendKey {
-                endpoint_set: service.endpoint_set,
+                endpoint_set: set.number,
                 endpoint,
             })
             .ok_or(Reason::EndpointMissing)
     };
     if service.affinity_seconds == 0 {
-        return backend(slot(tables, service, hash(key))?);
+        return backend(slot(tables, set, hash(key))?);
     }
 
     let client = AffinityKey {
@@ -42,12 +43,12 @@ where
             if fresh && let Ok(backend) = backend(given.endpoint()) {
                 return Ok(backend);
             }
-            let endpoint = slot(tables, service, client_hash(key.src))?;
+            let endpoint = slot(tables, set, client_hash(key.src))?;
             given.set_endpoint(endpoint);
             backend(endpoint)
         }
         None => {
-            let endpoint = slot(tables, service, client_hash(key.src))?;
+            let endpoint = slot(tables, set, client_hash(key.src))?;
             tables.set_affinity(
                 &client,
                 &AffinityEntry {
@@ -62,14 +63,17 @@ where
 
 /// The endpoint in the slot that a hash falls on.
 #[inline(always)]
-fn slot<A: Address>(tables: &impl Tables<A>, service: &ServiceEntry, hash: u64) -> Result<u32, Reason> {
-    if service.slot_count == 0 {
-        return Err(Reason::NoEndpoint);
+fn slot<A: Address>(tables: &impl Tables<A>, set: &EndpointSet, hash: u64) -> Result<u32, Reason> {
+    if set.slot_count == 0 {
+        return Err(match set.empty {
+            Empty::REJECT => Reason::NoEndpoint,
+            Empty::DROP => Reason::NoLocalEndpoint,
+        });
     }
     // The upper half of the product of a 32-bit hash and n is uniform over 0..n, and needs no division.
-    let index = ((hash >> 32) * u64::from(service.slot_count)) >> 32;
+    let index = ((hash >> 32) * u64::from(set.slot_count)) >> 32;
     tables
-        .slot(service.slot_offset.wrapping_add(index as u32))
+        .slot(set.slot_offset.wrapping_add(index as u32))
         .ok_or(Reason::EndpointMissing)
 }
 

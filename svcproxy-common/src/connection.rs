@@ -6,10 +6,10 @@
 
 use crate::{
     Packet, Reason, Table, Tables,
-    abi::{Address, FlowEntry, FlowKey, FlowState, ServiceKey},
+    abi::{Address, FlowEntry, FlowKey, FlowState},
     choice,
     flow::{self, Live, TcpFlags, Translation},
-    ports,
+    policy, ports,
 };
 
 /// What [`attend`] has found.
@@ -110,17 +110,10 @@ where
     P: Packet,
     T: Tables<A>,
 {
-    let service = tables
-        .service(&ServiceKey {
-            address: key.dst,
-            port: key.dst_port.into(),
-            protocol: key.protocol,
-        })
-        .ok_or(Reason::NotAService)?;
-    let backend = choice::choose(tables, key, service, now)?;
-    let next_hop = packet.next_hop(key.src, backend.address);
-
-    // One slot for both entries: that of the reply becomes that of the request.
+    let service = policy::find(tables, key)?;
+    let client = policy::admit(tables, service, key)?;
+    let backend = choice::choose(tables, key, service, client.set, now)?;
+    // The key and the entry of the reply; the entry then becomes that of the request.
     let mut reply_key = FlowKey {
         src: backend.address,
         dst: key.src,
@@ -128,7 +121,12 @@ where
         dst_port: key.src_port,
         protocol: key.protocol,
     };
+    // An endpoint that reaches itself would see its own address as the client's, and answer past us.
+    if client.masquerade || backend.address == key.src {
+        reply_key.dst = policy::masquerade_address(packet, tables, backend.address)?;
+    }
     ports::claim(tables, key, &mut reply_key)?;
+    let next_hop = packet.next_hop(reply_key.dst, reply_key.src);
     let (vip, client) = ((key.dst, key.dst_port), (key.src, key.src_port));
     let mut entry = FlowEntry::new(&reply_key, vip, client, FlowState::AWAIT_REPLY, now);
     let stored = tables.set_flow(table, &reply_key, &entry) && {

@@ -69,8 +69,8 @@ impl FlowState {
     #[inline(always)]
     pub const fn initial(protocol: Protocol) -> Self {
         match protocol {
-            Protocol::TCP => Self::SYN_SENT,
             Protocol::UDP => Self::UDP_UNREPLIED,
+            _ => Self::SYN_SENT,
         }
     }
 
@@ -94,8 +94,8 @@ impl FlowState {
     #[inline(always)]
     pub const fn derived(protocol: Protocol) -> Self {
         match protocol {
-            Protocol::TCP => Self::ESTABLISHED,
             Protocol::UDP => Self::UDP_REPLIED,
+            _ => Self::ESTABLISHED,
         }
     }
 

@@ -16,6 +16,7 @@ pub mod family;
 pub mod flow;
 pub mod maglev;
 mod packet;
+pub mod policy;
 pub mod ports;
 pub mod process;
 pub mod reason;
@@ -24,5 +25,5 @@ pub mod wire;
 
 pub use packet::{ChecksumChange, Packet};
 pub use process::{Verdict, process};
-pub use reason::Reason;
+pub use reason::{Fate, Reason};
 pub use tables::{Table, Tables};

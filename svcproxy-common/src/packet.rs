@@ -32,6 +32,9 @@ pub trait Packet {
     /// nothing this hook could do itself.
     fn next_hop<A: Address>(&self, src: A, dst: A) -> NextHop;
 
+    /// The address this node would use as its own towards `dst`, as the kernel's routing says.
+    fn source_address<A: Address>(&self, dst: A) -> Option<A>;
+
     /// Changes a transport checksum, `field` at `offset` bytes. The last change made to a packet: on tc every view
     /// ends here. False when the kernel refuses.
     fn fix_checksum(&self, field: &Be16, offset: usize, change: ChecksumChange) -> bool;

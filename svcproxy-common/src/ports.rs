@@ -1,8 +1,9 @@
-//! The source port of a connection towards its endpoint: the client's own, unless another connection of that client
-//! has the same port to the same endpoint already.
+//! The source port of a connection towards its endpoint: the client's own, unless another connection from the same
+//! address has the same port to the same endpoint already.
 //!
-//! That happens without any fault of the client: Linux gives one port to connections to several destinations, and two
-//! Services, or two ports of one, may lead to the same endpoint. To the endpoint the two would be one connection.
+//! Masqueraded clients share an address, so that two of them may well have the same port. But it happens without
+//! masquerading too: Linux gives one port to connections to several destinations, and two Services, or two ports of
+//! one, may lead to the same endpoint. To the endpoint the two would be one connection.
 
 use crate::{
     Reason, Table, Tables,
@@ -11,9 +12,9 @@ use crate::{
     flow::Translation,
 };
 
-/// How many other ports are tried. A client would need tens of thousands of connections to one endpoint for all of
-/// them to be taken.
-const ATTEMPTS: u32 = 8;
+/// How many other ports are tried. With half of the range taken towards one endpoint, one connection in 65 000 finds
+/// none.
+const ATTEMPTS: u32 = 16;
 
 /// Gives `reply` (the key of the connection's reply) a destination port that no other connection has.
 #[inline(always)]
@@ -22,12 +23,16 @@ where
     A: Address,
     T: Tables<A>,
 {
+    let (first, count) = match tables.config() {
+        Some(config) if reply.dst != key.src => (config.masquerade_port_first, config.masquerade_port_count),
+        _ => (1024, 65_536 - 1024), // its own address: any unprivileged port
+    };
     let mut attempt = 0;
     while is_taken(tables, key, reply) {
         if attempt == ATTEMPTS {
             return Err(Reason::NoSourcePort);
         }
-        reply.dst_port = candidate(key, attempt);
+        reply.dst_port = candidate(key, attempt, first, count);
         attempt += 1;
     }
     Ok(())
@@ -48,11 +53,9 @@ fn is_taken<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>, reply: &Flow
     })
 }
 
-/// One of the unprivileged ports, another for every attempt and every connection.
+/// One of `count` ports from `first` on, another for every attempt and every connection.
 #[inline(always)]
-fn candidate<A: Address>(key: &FlowKey<A>, attempt: u32) -> u16 {
-    const FIRST: u64 = 1024;
-    const COUNT: u64 = 65_536 - FIRST;
-    let hash = choice::hash(key).rotate_left(attempt * 7) & 0xffff_ffff;
-    (FIRST + ((hash * COUNT) >> 32)) as u16
+fn candidate<A: Address>(key: &FlowKey<A>, attempt: u32, first: u32, count: u32) -> u16 {
+    let hash = choice::hash(key).rotate_left(attempt * 3) & 0xffff_ffff;
+    (u64::from(first) + ((hash * u64::from(count)) >> 32)) as u16
 }

@@ -1,101 +1,84 @@
 //! Why a packet got its verdict: one enum from the kernel's counter to `svcproxy get reasons`.
 
-/// What happened to a packet. The number is its index in the `reasons` map.
-#[repr(u32)]
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Reason {
-    /// Rewritten and sent on its way.
-    Translated = 0,
-    /// Neither IPv4 nor IPv6: ARP, VLAN-tagged and the like.
-    NotIp = 1,
-    /// Too short for the headers it claims.
-    Truncated = 2,
-    /// An IP header that contradicts itself.
-    Malformed = 3,
-    /// Neither TCP nor UDP, or behind an IPv6 extension header.
-    OtherProtocol = 4,
-    /// A fragment: only the first carries ports, so none is translated.
-    Fragment = 5,
-    /// No connection and no Service has this address and port.
-    NotAService = 6,
-    /// Its TTL or hop limit ends here; the kernel tells the sender.
-    TtlExpired = 7,
-    /// The Service has no endpoint to choose.
-    NoEndpoint = 8,
-    /// A table entry that should be there is not: the plan is being changed.
-    EndpointMissing = 9,
-    /// The flow table took no new entry.
-    FlowTableFull = 10,
-    /// The kernel refused to change the packet.
-    RewriteFailed = 11,
-    /// The client has too many connections to one endpoint under the same port.
-    NoSourcePort = 12,
+/// What becomes of a packet that is not translated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// It goes on untouched.
+    Pass,
+    /// It is dropped.
+    Drop,
+    /// It is dropped, and its sender gets an ICMP port unreachable.
+    Reject,
 }
 
-impl Reason {
-    /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
-        Self::Translated,
-        Self::NotIp,
-        Self::Truncated,
-        Self::Malformed,
-        Self::OtherProtocol,
-        Self::Fragment,
-        Self::NotAService,
-        Self::TtlExpired,
-        Self::NoEndpoint,
-        Self::EndpointMissing,
-        Self::FlowTableFull,
-        Self::RewriteFailed,
-        Self::NoSourcePort,
-    ];
+/// Declares the reasons: name, fate, description.
+macro_rules! reasons {
+    ($($(#[$doc:meta])+ $variant:ident = $number:literal, $name:literal, $fate:ident, $description:literal;)+) => {
+        /// What happened to a packet. The number is its index in the `reasons` map.
+        #[repr(u32)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum Reason { $($(#[$doc])+ $variant = $number,)+ }
 
-    /// Whether a packet that ends for this reason is dropped; the others pass untouched.
-    #[inline(always)]
-    pub const fn drops(self) -> bool {
-        matches!(
-            self,
-            Self::NoSourcePort | Self::NoEndpoint | Self::EndpointMissing | Self::FlowTableFull | Self::RewriteFailed
-        )
-    }
+        impl Reason {
+            /// All reasons, in the order of their numbers.
+            pub const ALL: [Self; [$($number),+].len()] = [$(Self::$variant),+];
 
-    /// Name in listings and metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Translated => "translated",
-            Self::NotIp => "not_ip",
-            Self::Truncated => "truncated",
-            Self::Malformed => "malformed",
-            Self::OtherProtocol => "other_protocol",
-            Self::Fragment => "fragment",
-            Self::NotAService => "not_a_service",
-            Self::TtlExpired => "ttl_expired",
-            Self::NoEndpoint => "no_endpoint",
-            Self::EndpointMissing => "endpoint_missing",
-            Self::FlowTableFull => "flow_table_full",
-            Self::RewriteFailed => "rewrite_failed",
-            Self::NoSourcePort => "no_source_port",
+            /// What becomes of the packet.
+            #[inline(always)]
+            pub const fn fate(self) -> Fate {
+                match self { $(Self::$variant => Fate::$fate,)+ }
+            }
+
+            /// Name in listings and metrics.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// One line for people: what happened, and what became of the packet.
+            pub const fn description(self) -> &'static str {
+                match self { $(Self::$variant => $description,)+ }
+            }
         }
-    }
+    };
+}
 
-    /// One line for people: what happened, and what became of the packet.
-    pub const fn description(self) -> &'static str {
-        match self {
-            Self::Translated => "rewritten and forwarded",
-            Self::NotIp => "passed: neither IPv4 nor IPv6 (ARP, VLAN tags, …)",
-            Self::Truncated => "passed: too short for its headers",
-            Self::Malformed => "passed: its IP header contradicts itself",
-            Self::OtherProtocol => "passed: neither TCP nor UDP, or an IPv6 extension header",
-            Self::Fragment => "passed: IP fragment",
-            Self::NotAService => "passed: belongs to no connection and no Service",
-            Self::TtlExpired => "passed: TTL ends here, the kernel answers",
-            Self::NoEndpoint => "dropped: the Service has no endpoint",
-            Self::EndpointMissing => "dropped: endpoint not in the maps",
-            Self::FlowTableFull => "dropped: no room for a new connection",
-            Self::RewriteFailed => "dropped: the kernel refused to change the packet",
-            Self::NoSourcePort => "dropped: no source port left to tell the client's connections apart",
-        }
-    }
+reasons! {
+    /// Rewritten and sent on its way.
+    Translated = 0, "translated", Pass, "rewritten and forwarded";
+    /// Neither IPv4 nor IPv6.
+    NotIp = 1, "not_ip", Pass, "passed: neither IPv4 nor IPv6 (ARP and the like)";
+    /// Too short for the headers it claims.
+    Truncated = 2, "truncated", Pass, "passed: too short for its headers";
+    /// An IP header that contradicts itself.
+    Malformed = 3, "malformed", Pass, "passed: its IP header contradicts itself";
+    /// A protocol that no Service can have.
+    OtherProtocol = 4, "other_protocol", Pass, "passed: neither TCP, UDP nor SCTP";
+    /// A later fragment whose first has not been seen.
+    Fragment = 5, "fragment", Pass, "passed: a fragment whose first has not been seen";
+    /// No connection and no Service has this address and port.
+    NotAService = 6, "not_a_service", Pass, "passed: belongs to no connection and no Service";
+    /// Its TTL or hop limit ends here; the kernel tells the sender.
+    TtlExpired = 7, "ttl_expired", Pass, "passed: TTL ends here, the kernel answers";
+    /// The Service has no endpoint.
+    NoEndpoint = 8, "no_endpoint", Reject, "rejected: the Service has no endpoint";
+    /// It has, but its traffic policy leaves out all of them.
+    NoLocalEndpoint = 9, "no_local_endpoint", Drop, "dropped: no endpoint on this node, and the policy is Local";
+    /// A cluster IP, at a port that no ServicePort has.
+    OtherPort = 10, "other_port", Reject, "rejected: the Service has no such port";
+    /// An address of the service range that no Service has.
+    Unallocated = 11, "unallocated", Drop, "dropped: no Service has this address of the service range";
+    /// The client is not in `loadBalancerSourceRanges`.
+    SourceRange = 12, "source_range", Drop, "dropped: the client is not in loadBalancerSourceRanges";
+    /// A table entry that should be there is not: the plan is being changed.
+    EndpointMissing = 13, "endpoint_missing", Drop, "dropped: endpoint not in the maps";
+    /// The flow table took no new entry.
+    FlowTableFull = 14, "flow_table_full", Drop, "dropped: no room for a new connection";
+    /// The kernel refused to change the packet.
+    RewriteFailed = 15, "rewrite_failed", Drop, "dropped: the kernel refused to change the packet";
+    /// No source port is left that tells this connection from another.
+    NoSourcePort = 16, "no_source_port", Drop, "dropped: no source port left to tell connections apart";
+    /// Nothing says which address to masquerade behind.
+    NoSourceAddress = 17, "no_source_address", Drop, "dropped: no address to masquerade behind";
 }
 
 #[cfg(test)]
@@ -103,17 +86,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_indices_and_names_are_unique() {
+    fn numbers_are_indices_names_are_unique_and_descriptions_say_the_fate() {
         for (index, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, index);
             let same_name = Reason::ALL.into_iter().filter(|other| other.name() == reason.name());
             assert_eq!(same_name.count(), 1, "{}", reason.name());
-            assert_eq!(
-                reason.drops(),
-                reason.description().starts_with("dropped"),
-                "{}",
-                reason.name()
-            );
+            let fate = match reason.fate() {
+                _ if reason == Reason::Translated => "rewritten",
+                Fate::Pass => "passed",
+                Fate::Drop => "dropped",
+                Fate::Reject => "rejected",
+            };
+            assert!(reason.description().starts_with(fate), "{}", reason.name());
         }
     }
 }

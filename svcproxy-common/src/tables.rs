@@ -1,7 +1,10 @@
 //! The tables as the decision code sees them: BPF maps in the kernel, hash maps in host tests.
 
 use crate::{
-    abi::{Address, AffinityEntry, AffinityKey, Backend, BackendKey, FlowEntry, FlowKey, ServiceEntry, ServiceKey},
+    abi::{
+        Address, AffinityEntry, AffinityKey, Backend, BackendKey, Config, FlowEntry, FlowKey, Network, ServiceEntry,
+        ServiceKey,
+    },
     flow::Live,
 };
 
@@ -25,6 +28,12 @@ pub trait Tables<A: Address> {
     fn promote_flow(&self, key: &FlowKey<A>, entry: &Live<FlowEntry<A>>) -> bool;
     /// The Service at an address and port.
     fn service(&self, key: &ServiceKey<A>) -> Option<&ServiceEntry>;
+    /// What an address belongs to; `None` when it is outside the cluster.
+    fn network(&self, address: &A) -> Option<Network>;
+    /// Whether a client is in a Service's source ranges.
+    fn in_source_ranges(&self, service: u32, client: &A) -> bool;
+    /// What holds for the whole node.
+    fn config(&self) -> Option<&Config<A>>;
     /// The endpoint in a slot.
     fn slot(&self, index: u32) -> Option<u32>;
     /// Where an endpoint listens; `None` when it is not in the set.
