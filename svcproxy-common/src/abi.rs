@@ -31,6 +31,9 @@ pub trait Address: Copy + Eq + Ord + Hash + Debug + 'static {
 
     /// As the kernel's `bpf_fib_lookup` takes it: four words as stored, of which IPv4 uses the first.
     fn fib(&self) -> [u32; 4];
+
+    /// The address out of such words.
+    fn from_fib(words: [u32; 4]) -> Self;
 }
 
 /// An IPv4 address, network byte order.
@@ -74,6 +77,13 @@ impl Address for V4Addr {
     fn fib(&self) -> [u32; 4] {
         [u32::from_ne_bytes(self.octets), 0, 0, 0]
     }
+
+    #[inline(always)]
+    fn from_fib([word, ..]: [u32; 4]) -> Self {
+        Self {
+            octets: word.to_ne_bytes(),
+        }
+    }
 }
 
 impl V6Addr {
@@ -113,6 +123,13 @@ impl Address for V6Addr {
     fn fib(&self) -> [u32; 4] {
         let [high, low] = self.halves();
         [high as u32, (high >> 32) as u32, low as u32, (low >> 32) as u32]
+    }
+
+    #[inline(always)]
+    fn from_fib([a, b, c, d]: [u32; 4]) -> Self {
+        let half = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+        // SAFETY: as in `halves`.
+        unsafe { core::mem::transmute::<[u64; 2], Self>([half(a, b), half(c, d)]) }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::{
     abi::{
-        Address, AffinityEntry, AffinityKey, Backend, BackendKey, Config, FlowEntry, FlowKey, Network, ServiceEntry,
-        ServiceKey,
+        Address, AffinityEntry, AffinityKey, Backend, BackendKey, Config, FlowEntry, FlowKey, FragmentKey,
+        FragmentPorts, Network, ServiceEntry, ServiceKey,
     },
     flow::Live,
 };
@@ -34,6 +34,10 @@ pub trait Tables<A: Address> {
     fn in_source_ranges(&self, service: u32, client: &A) -> bool;
     /// What holds for the whole node.
     fn config(&self) -> Option<&Config<A>>;
+    /// The ports of a datagram whose first fragment has been seen.
+    fn fragment(&self, key: &FragmentKey<A>) -> Option<FragmentPorts>;
+    /// Remembers them.
+    fn set_fragment(&self, key: &FragmentKey<A>, ports: FragmentPorts);
     /// The endpoint in a slot.
     fn slot(&self, index: u32) -> Option<u32>;
     /// Where an endpoint listens; `None` when it is not in the set.

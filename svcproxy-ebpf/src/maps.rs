@@ -2,14 +2,15 @@
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
     macros::btf_map,
 };
 use svcproxy_common::{
     Reason, Table, Tables, Verdict,
     abi::{
-        AffinityEntry, AffinityKey, Backend, BackendKey, FlowEntry, FlowKey, Interface, Layout, ServiceEntry,
-        ServiceKey, V4Addr, V6Addr,
+        Address as _, AffinityEntry, AffinityKey, Backend, BackendKey, Config, FlowEntry, FlowKey, FragmentKey,
+        FragmentPorts, Interface, Layout, Network, NetworkAddress, ServiceEntry, ServiceKey, SourceRange, V4Addr,
+        V6Addr,
     },
     flow::Live,
 };
@@ -28,6 +29,12 @@ const BACKENDS: usize = 262_144;
 const BACKEND_SLOTS: usize = 1_048_576;
 /// Interfaces that packets may be sent to directly.
 const INTERFACES_MAX: usize = 4_096;
+/// Networks that this node tells apart.
+const NETWORKS: usize = 4_096;
+/// Source ranges of all Services.
+const SOURCE_RANGES: usize = 65_536;
+/// Datagrams of which not all fragments have come yet.
+const FRAGMENTS: usize = 8_192;
 /// Memory only for entries that exist: these maps change with the manifests, not with packets.
 const SPARSE: usize = BPF_F_NO_PREALLOC as usize;
 
@@ -55,6 +62,26 @@ static SERVICES_V6: HashMap<ServiceKey<V6Addr>, ServiceEntry, SERVICES, SPARSE> 
 static BACKENDS_V4: HashMap<BackendKey, Backend<V4Addr>, BACKENDS, SPARSE> = HashMap::new();
 #[btf_map(name = "backends_v6")]
 static BACKENDS_V6: HashMap<BackendKey, Backend<V6Addr>, BACKENDS, SPARSE> = HashMap::new();
+
+#[btf_map(name = "networks_v4")]
+static NETWORKS_V4: LpmTrie<NetworkAddress<V4Addr>, Network, NETWORKS, SPARSE> = LpmTrie::new();
+#[btf_map(name = "networks_v6")]
+static NETWORKS_V6: LpmTrie<NetworkAddress<V6Addr>, Network, NETWORKS, SPARSE> = LpmTrie::new();
+
+#[btf_map(name = "source_ranges_v4")]
+static SOURCE_RANGES_V4: LpmTrie<SourceRange<V4Addr>, u32, SOURCE_RANGES, SPARSE> = LpmTrie::new();
+#[btf_map(name = "source_ranges_v6")]
+static SOURCE_RANGES_V6: LpmTrie<SourceRange<V6Addr>, u32, SOURCE_RANGES, SPARSE> = LpmTrie::new();
+
+#[btf_map(name = "config_v4")]
+static CONFIG_V4: Array<Config<V4Addr>, 1> = Array::new();
+#[btf_map(name = "config_v6")]
+static CONFIG_V6: Array<Config<V6Addr>, 1> = Array::new();
+
+#[btf_map(name = "fragments_v4")]
+static FRAGMENTS_V4: LruHashMap<FragmentKey<V4Addr>, FragmentPorts, FRAGMENTS> = LruHashMap::new();
+#[btf_map(name = "fragments_v6")]
+static FRAGMENTS_V6: LruHashMap<FragmentKey<V6Addr>, FragmentPorts, FRAGMENTS> = LruHashMap::new();
 
 /// The endpoint numbers of all sets, one region each: choosing is one index into a region.
 #[btf_map(name = "backend_slots")]
@@ -89,7 +116,10 @@ impl Maps {
 }
 
 macro_rules! tables {
-    ($address:ty, $flows:ident, $pending:ident, $services:ident, $backends:ident, $affinity:ident) => {
+    (
+        $address:ty, $flows:ident, $pending:ident, $services:ident, $backends:ident, $affinity:ident,
+        $networks:ident, $source_ranges:ident, $config:ident, $fragments:ident
+    ) => {
         impl Tables<$address> for Maps {
             #[inline(always)]
             fn flow(&self, table: Table, key: &FlowKey<$address>) -> Option<&Live<FlowEntry<$address>>> {
@@ -124,6 +154,41 @@ macro_rules! tables {
             }
 
             #[inline(always)]
+            fn network(&self, address: &$address) -> Option<Network> {
+                $networks
+                    .get(&Key::new(size_of::<$address>() as u32 * 8, address.octets()))
+                    .copied()
+            }
+
+            #[inline(always)]
+            fn in_source_ranges(&self, service: u32, client: &$address) -> bool {
+                let range = SourceRange {
+                    service,
+                    client: client.octets(),
+                };
+                $source_ranges
+                    .get(&Key::new(size_of::<SourceRange<$address>>() as u32 * 8, range))
+                    .is_some()
+            }
+
+            #[inline(always)]
+            fn config(&self) -> Option<&Config<$address>> {
+                $config.get(0)
+            }
+
+            #[inline(always)]
+            fn fragment(&self, key: &FragmentKey<$address>) -> Option<FragmentPorts> {
+                // SAFETY: copied at once; all pieces of a datagram write the same ports.
+                unsafe { $fragments.get(key) }.copied()
+            }
+
+            #[inline(always)]
+            fn set_fragment(&self, key: &FragmentKey<$address>, ports: FragmentPorts) {
+                // A datagram whose ports cannot be kept loses its later fragments, as it would to any full table.
+                let _ = $fragments.insert(key, ports, 0);
+            }
+
+            #[inline(always)]
             fn slot(&self, index: u32) -> Option<u32> {
                 SLOTS.get(index).copied()
             }
@@ -149,5 +214,27 @@ macro_rules! tables {
     };
 }
 
-tables!(V4Addr, FLOWS_V4, PENDING_V4, SERVICES_V4, BACKENDS_V4, AFFINITY_V4);
-tables!(V6Addr, FLOWS_V6, PENDING_V6, SERVICES_V6, BACKENDS_V6, AFFINITY_V6);
+tables!(
+    V4Addr,
+    FLOWS_V4,
+    PENDING_V4,
+    SERVICES_V4,
+    BACKENDS_V4,
+    AFFINITY_V4,
+    NETWORKS_V4,
+    SOURCE_RANGES_V4,
+    CONFIG_V4,
+    FRAGMENTS_V4
+);
+tables!(
+    V6Addr,
+    FLOWS_V6,
+    PENDING_V6,
+    SERVICES_V6,
+    BACKENDS_V6,
+    AFFINITY_V6,
+    NETWORKS_V6,
+    SOURCE_RANGES_V6,
+    CONFIG_V6,
+    FRAGMENTS_V6
+);

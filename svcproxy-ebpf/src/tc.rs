@@ -8,7 +8,7 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use svcproxy_common::{
-    ChecksumChange, Packet, Reason, Verdict,
+    ChecksumChange, Fate, Packet, Reason, Verdict,
     abi::{Address, Delivery},
     checksum,
     flow::NextHop,
@@ -34,7 +34,7 @@ pub(crate) fn run<const IN: bool>(ctx: &TcContext) -> i32 {
         Ok(Verdict::Route) => TC_ACT_UNSPEC,
         // SAFETY: the helper takes two numbers; a bad one makes the kernel drop the packet.
         Ok(Verdict::Send { ifindex }) => (unsafe { bpf_redirect_peer(ifindex, 0) }) as i32,
-        Err(reason) if reason.drops() => TC_ACT_SHOT,
+        Err(reason) if reason.fate() != Fate::Pass => TC_ACT_SHOT,
         Err(_) => TC_ACT_UNSPEC,
     }
 }
@@ -92,6 +92,12 @@ impl<const IN: bool> Packet for TcPacket<'_, IN> {
             let ifindex = (*self.ctx.skb.skb).ifindex;
             fib::next_hop(self.ctx.as_ptr(), ifindex, Self::DELIVERY, src, dst)
         }
+    }
+
+    #[inline(always)]
+    fn source_address<A: Address>(&self, dst: A) -> Option<A> {
+        // SAFETY: the context of the running program.
+        unsafe { fib::source_address(self.ctx.as_ptr(), (*self.ctx.skb.skb).ifindex, dst) }
     }
 
     #[inline(always)]

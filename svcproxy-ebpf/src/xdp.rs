@@ -2,7 +2,7 @@
 
 use aya_ebpf::{EbpfContext as _, bindings::xdp_action, helpers::bpf_redirect, programs::XdpContext};
 use svcproxy_common::{
-    ChecksumChange, Packet, Verdict,
+    ChecksumChange, Fate, Packet, Verdict,
     abi::{Address, Delivery},
     flow::NextHop,
     process,
@@ -29,7 +29,7 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
         Ok(Verdict::Send { ifindex }) if ifindex as usize == ctx.ingress_ifindex() => xdp_action::XDP_TX,
         // SAFETY: the helper takes two numbers; a bad one makes the kernel drop the frame.
         Ok(Verdict::Send { ifindex }) => (unsafe { bpf_redirect(ifindex, 0) }) as u32,
-        Err(reason) if reason.drops() => xdp_action::XDP_DROP,
+        Err(reason) if reason.fate() != Fate::Pass => xdp_action::XDP_DROP,
         Err(_) => xdp_action::XDP_PASS,
     }
 }
@@ -70,6 +70,12 @@ impl Packet for XdpPacket<'_> {
                 dst,
             )
         }
+    }
+
+    #[inline(always)]
+    fn source_address<A: Address>(&self, dst: A) -> Option<A> {
+        // SAFETY: the context of the running program.
+        unsafe { fib::source_address(self.ctx.as_ptr(), self.ctx.ingress_ifindex() as u32, dst) }
     }
 
     #[inline(always)]
