@@ -1,11 +1,11 @@
 //! What happens once per connection, once a second, and on SYN, FIN and RST: everything about a connection that the
 //! fast path need not know.
 //!
-//! In comes a packet's key, out goes the table that now holds its entry. [`attend`] and [`open`] are called one after
-//! the other and not one by the other: the kernel allows a chain of calls 512 bytes of stack in all.
+//! In comes a packet's key, out goes the table that now holds its entry. [`attend`], [`choose`] and [`open`] are called
+//! one after the other and not one by the other: the kernel allows a chain of calls 512 bytes of stack in all.
 
 use crate::{
-    Packet, Reason, Table, Tables,
+    Opening, Packet, Reason, Table, Tables,
     abi::{Address, FlowEntry, FlowKey, FlowState},
     choice,
     flow::{self, Live, TcpFlags, Translation},
@@ -67,7 +67,7 @@ where
     if first_reply || entry.last_seen() != now {
         entry.set_last_seen(now);
         // Routes and neighbours change: once a second each direction asks again.
-        entry.set_next_hop(packet.next_hop(entry.src(), entry.dst()));
+        entry.set_next_hop(packet.route(Some(entry.src()), entry.dst()).next_hop);
     }
     match peer {
         // The other half was evicted. It can be derived from this one.
@@ -101,7 +101,25 @@ fn expired<A: Address>(
     idle > state.timeout() && peer.is_none_or(|peer| now.wrapping_sub(peer.last_seen()) > state.timeout())
 }
 
-/// Opens a connection to a Service: chooses its endpoint and stores both directions, the reply's first, so that no
+/// Decides whether a packet opens a connection to a Service, and to which endpoint: the first half of [`open`].
+#[inline(never)]
+pub fn choose<A, T>(tables: &T, key: &FlowKey<A>, now: u32) -> Result<(), Reason>
+where
+    A: Address,
+    T: Tables<A>,
+{
+    let service = policy::find(tables, key)?;
+    let client = policy::admit(tables, service, key)?;
+    let backend = choice::choose(tables, key, service, client.set, now)?;
+    let opening = tables.opening().ok_or(Reason::FlowTableFull)?;
+    opening.reply_key.src = backend.address;
+    opening.reply_key.src_port = backend.port as u16;
+    // An endpoint that reaches itself would see its own address as the client's, and answer past us.
+    opening.masquerade = client.masquerade || backend.address == key.src;
+    Ok(())
+}
+
+/// Opens a connection to the endpoint that [`choose`] has chosen: stores both directions, the reply's first, so that no
 /// request is ever forwarded whose reply would not be recognised.
 #[inline(never)]
 pub fn open<A, P, T>(packet: &P, tables: &T, table: Table, key: &FlowKey<A>, now: u32) -> Result<(), Reason>
@@ -110,28 +128,24 @@ where
     P: Packet,
     T: Tables<A>,
 {
-    let service = policy::find(tables, key)?;
-    let client = policy::admit(tables, service, key)?;
-    let backend = choice::choose(tables, key, service, client.set, now)?;
-    // The key and the entry of the reply; the entry then becomes that of the request.
-    let mut reply_key = FlowKey {
-        src: backend.address,
-        dst: key.src,
-        src_port: backend.port as u16,
-        dst_port: key.src_port,
-        protocol: key.protocol,
-    };
-    // An endpoint that reaches itself would see its own address as the client's, and answer past us.
-    if client.masquerade || backend.address == key.src {
-        reply_key.dst = policy::masquerade_address(packet, tables, backend.address)?;
+    let Opening {
+        masquerade,
+        reply_key,
+        entry,
+    } = tables.opening().ok_or(Reason::FlowTableFull)?;
+    reply_key.dst = key.src;
+    reply_key.dst_port = key.src_port;
+    reply_key.protocol = key.protocol;
+    let route = packet.route((!*masquerade).then_some(key.src), reply_key.src);
+    if *masquerade {
+        reply_key.dst = policy::masquerade_address(tables, route.source)?;
     }
-    ports::claim(tables, key, &mut reply_key)?;
-    let next_hop = packet.next_hop(reply_key.dst, reply_key.src);
+    ports::claim(tables, key, reply_key)?;
     let (vip, client) = ((key.dst, key.dst_port), (key.src, key.src_port));
-    let mut entry = FlowEntry::new(&reply_key, vip, client, FlowState::AWAIT_REPLY, now);
-    let stored = tables.set_flow(table, &reply_key, &entry) && {
-        entry.reverse(&reply_key, next_hop, FlowState::initial(key.protocol));
-        tables.set_flow(table, key, &entry)
+    entry.fill(reply_key, vip, client, FlowState::AWAIT_REPLY, now);
+    let stored = tables.set_flow(table, reply_key, entry) && {
+        entry.reverse(reply_key, route.next_hop, FlowState::initial(key.protocol));
+        tables.set_flow(table, key, entry)
     };
     if stored { Ok(()) } else { Err(Reason::FlowTableFull) }
 }

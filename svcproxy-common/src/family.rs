@@ -1,19 +1,16 @@
 //! IPv4 and IPv6 behind one trait, so that no rule is written twice.
 
-use network_types::{
-    eth::{EthHdr, EtherType},
-    ip::{Ipv4Hdr, Ipv6Hdr},
-};
+use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
 
 use crate::{
-    abi::{Address, FlowEntry, V4Addr, V6Addr},
+    Packet,
+    abi::{Address, V4Addr, V6Addr},
     checksum,
+    extension::{self, Chain},
+    icmp,
     reason::Reason,
     wire::{Ipv4, Ipv6, Wire},
 };
-
-/// Length of the Ethernet header: where the IP header begins.
-pub const L2_LEN: usize = EthHdr::LEN;
 
 /// What an IP header says of the packet it leads.
 pub struct Datagram<A> {
@@ -25,10 +22,38 @@ pub struct Datagram<A> {
     pub protocol: u8,
     /// Where that header begins, bytes from the start of the frame.
     pub transport: usize,
-    /// Length of the IP packet, bytes.
+    /// Length of the transport header and what follows it, bytes.
     pub length: u32,
     /// TTL or hop limit.
     pub ttl: u8,
+    /// Which piece of a fragmented datagram it is.
+    pub piece: Piece,
+    /// Identification, for fragments.
+    pub identification: u32,
+}
+
+/// Which piece of a datagram a packet is.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Piece {
+    /// All of it.
+    Whole = 0,
+    /// The first fragment, with the transport header.
+    First = 1,
+    /// Another, without.
+    Later = 2,
+}
+
+impl Piece {
+    /// From the two fields that both families have.
+    #[inline(always)]
+    pub const fn new(offset: u16, more: bool) -> Self {
+        match (offset, more) {
+            (0, false) => Self::Whole,
+            (0, true) => Self::First,
+            _ => Self::Later,
+        }
+    }
 }
 
 /// An IP version.
@@ -37,11 +62,22 @@ pub trait Family {
     type Address: Address;
     /// Its header.
     type Header: Wire;
+    /// IP protocol number of its ICMP.
+    const ICMP: u8;
 
-    /// Reads a header. Errors are the reasons to leave the packet alone.
-    fn read(header: &Self::Header, frame_len: u32) -> Result<Datagram<Self::Address>, Reason>;
+    /// Reads the header at `offset`. Errors are the reasons to leave the packet alone.
+    fn read<P: Packet>(packet: &P, header: &Self::Header, offset: usize) -> Result<Datagram<Self::Address>, Reason>;
 
-    /// Writes an entry's addresses, and takes one off the TTL when the kernel will not do so.
+    /// The addresses of a header.
+    fn addresses(header: &Self::Header) -> (Self::Address, Self::Address);
+
+    /// Whether an ICMP message of this type is an error, which quotes a packet.
+    fn is_error(kind: u8) -> bool;
+
+    /// The protocol of a quoted packet and where its transport header begins; `None` when it has none to show.
+    fn quoted(header: &Self::Header) -> Option<(u8, usize)>;
+
+    /// Writes addresses, and takes one off the TTL when the kernel will not do so.
     fn rewrite(header: &Self::Header, src: Self::Address, dst: Self::Address, address_delta: u16, hop: bool);
 }
 
@@ -50,45 +86,53 @@ pub enum V4 {}
 /// IPv6.
 pub enum V6 {}
 
-impl V4 {
-    /// Its EtherType, as stored.
-    pub const ETHERTYPE: u16 = EtherType::Ipv4 as u16;
-}
-
-impl V6 {
-    /// Its EtherType, as stored.
-    pub const ETHERTYPE: u16 = EtherType::Ipv6 as u16;
-}
-
 impl Family for V4 {
     type Address = V4Addr;
     type Header = Ipv4;
+    const ICMP: u8 = IpProto::Icmp as u8;
 
     #[inline(always)]
-    fn read(header: &Ipv4, frame_len: u32) -> Result<Datagram<V4Addr>, Reason> {
-        /// "More fragments" and the fragment offset.
-        const FRAGMENT: u16 = 0x3fff_u16.to_be();
+    fn read<P: Packet>(packet: &P, header: &Ipv4, offset: usize) -> Result<Datagram<V4Addr>, Reason> {
+        const MORE_FRAGMENTS: u16 = 0x2000_u16.to_be();
+        const FRAGMENT_OFFSET: u16 = 0x1fff_u16.to_be();
 
         let version_ihl = header.version_ihl.get();
         let header_len = usize::from(version_ihl & 0xf) * 4;
         if version_ihl >> 4 != 4 || header_len < Ipv4Hdr::LEN {
             return Err(Reason::Malformed);
         }
-        if header.fragment.get() & FRAGMENT != 0 {
-            return Err(Reason::Fragment);
-        }
         let length = match u16::from_be(header.total_length.get()) {
-            0 => frame_len.wrapping_sub(L2_LEN as u32), // a GSO packet beyond 64 kB (BIG TCP, Linux 6.3)
+            0 => packet.frame_len().wrapping_sub(offset as u32), // a GSO packet beyond 64 kB (BIG TCP, Linux 6.3)
             length => length.into(),
         };
+        let fragment = header.fragment.get();
         Ok(Datagram {
             src: header.src.get(),
             dst: header.dst.get(),
             protocol: header.protocol.get(),
-            transport: L2_LEN + header_len,
-            length,
+            transport: offset + header_len,
+            length: length.checked_sub(header_len as u32).ok_or(Reason::Malformed)?,
             ttl: header.ttl.get(),
+            piece: Piece::new(fragment & FRAGMENT_OFFSET, fragment & MORE_FRAGMENTS != 0),
+            identification: header.identification.get().into(),
         })
+    }
+
+    #[inline(always)]
+    fn addresses(header: &Ipv4) -> (V4Addr, V4Addr) {
+        (header.src.get(), header.dst.get())
+    }
+
+    #[inline(always)]
+    fn is_error(kind: u8) -> bool {
+        // Destination unreachable, time exceeded, parameter problem (RFC 792).
+        matches!(kind, 3 | 11 | 12)
+    }
+
+    #[inline(always)]
+    fn quoted(header: &Ipv4) -> Option<(u8, usize)> {
+        let offset = icmp::quoted_v4(header.version_ihl.get())?;
+        Some((header.protocol.get(), offset))
     }
 
     #[inline(always)]
@@ -108,20 +152,57 @@ impl Family for V4 {
 impl Family for V6 {
     type Address = V6Addr;
     type Header = Ipv6;
+    const ICMP: u8 = IpProto::Ipv6Icmp as u8;
 
     #[inline(always)]
-    fn read(header: &Ipv6, _frame_len: u32) -> Result<Datagram<V6Addr>, Reason> {
+    fn read<P: Packet>(packet: &P, header: &Ipv6, offset: usize) -> Result<Datagram<V6Addr>, Reason> {
         if u16::from_be(header.version_class.get()) >> 12 != 6 {
             return Err(Reason::Malformed);
         }
-        Ok(Datagram {
+        let length = match u16::from_be(header.payload_length.get()) {
+            0 => packet.frame_len().wrapping_sub((offset + Ipv6Hdr::LEN) as u32), // as for IPv4
+            length => length.into(),
+        };
+        let next_header = header.next_header.get();
+        let mut datagram = Datagram {
             src: header.src.get(),
             dst: header.dst.get(),
-            protocol: header.next_header.get(),
-            transport: L2_LEN + Ipv6Hdr::LEN,
-            length: Ipv6Hdr::LEN as u32 + u32::from(u16::from_be(header.payload_length.get())),
+            protocol: next_header,
+            transport: offset + Ipv6Hdr::LEN,
+            length,
             ttl: header.hop_limit.get(),
-        })
+            piece: Piece::Whole,
+            identification: 0,
+        };
+        if extension::is_extension(next_header) {
+            let Chain {
+                protocol,
+                piece,
+                length,
+                identification,
+            } = extension::walk(packet, datagram.transport as u32, next_header);
+            datagram.protocol = protocol;
+            datagram.piece = piece;
+            datagram.identification = identification;
+            datagram.transport += usize::from(length);
+            datagram.length = datagram.length.checked_sub(length.into()).ok_or(Reason::Malformed)?;
+        }
+        Ok(datagram)
+    }
+
+    #[inline(always)]
+    fn addresses(header: &Ipv6) -> (V6Addr, V6Addr) {
+        (header.src.get(), header.dst.get())
+    }
+
+    #[inline(always)]
+    fn is_error(kind: u8) -> bool {
+        kind < 128 // RFC 4443, section 2.1
+    }
+
+    #[inline(always)]
+    fn quoted(header: &Ipv6) -> Option<(u8, usize)> {
+        Some((header.next_header.get(), Ipv6Hdr::LEN))
     }
 
     #[inline(always)]
@@ -133,6 +214,3 @@ impl Family for V6 {
         }
     }
 }
-
-/// The entry is generic over addresses, the header over families; this ties them.
-pub type EntryOf<F> = FlowEntry<<F as Family>::Address>;

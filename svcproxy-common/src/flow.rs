@@ -46,6 +46,17 @@ impl TcpFlags {
     /// No flag.
     pub const NONE: Self = Self(0);
 
+    /// What the first chunk of an SCTP packet (RFC 9260, section 3.2) amounts to.
+    #[inline(always)]
+    pub const fn of_chunk(chunk: u8) -> Self {
+        match chunk {
+            1 => Self(Self::SYN),             // INIT
+            2 => Self(Self::SYN | Self::ACK), // INIT ACK
+            6 | 14 => Self(Self::RST),        // ABORT, SHUTDOWN COMPLETE
+            _ => Self::NONE,
+        }
+    }
+
     /// Whether the packet may change a connection's state.
     #[inline(always)]
     pub const fn control(self) -> bool {
@@ -282,29 +293,30 @@ pub fn reverse_entry<A: Address>(
 }
 
 impl<A: Address> FlowEntry<A> {
-    /// The entry that turns `key`'s packets into packets from `src` to `dst`; its next hop is found when the first
-    /// of them comes.
+    /// Makes it the entry that turns `key`'s packets into packets from `src` to `dst`; its next hop is found when the
+    /// first of them comes. In place, for the sake of the kernel's stack.
     #[inline(always)]
-    pub fn new(key: &FlowKey<A>, src: (A, u16), dst: (A, u16), state: FlowState, now: u32) -> Self {
+    pub fn fill(&mut self, key: &FlowKey<A>, src: (A, u16), dst: (A, u16), state: FlowState, now: u32) {
         let ports = |a: u16, b: u16| u32::from(a.to_be()) + u32::from(b.to_be());
-        Self {
-            src: src.0,
-            dst: dst.0,
-            src_port: src.1,
-            dst_port: dst.1,
-            address_delta: checksum::delta(key.src.sum() + key.dst.sum(), src.0.sum() + dst.0.sum()),
-            port_delta: checksum::delta(ports(key.src_port, key.dst_port), ports(src.1, dst.1)),
-            ifindex: 0,
-            last_seen: now,
-            mtu: 0,
-            state,
-            delivery: Delivery::ROUTING,
-            dst_mac: [0; 6],
-            src_mac: [0; 6],
-        }
+        (self.src, self.src_port) = src;
+        (self.dst, self.dst_port) = dst;
+        self.address_delta = checksum::delta(key.src.sum() + key.dst.sum(), src.0.sum() + dst.0.sum());
+        self.port_delta = checksum::delta(ports(key.src_port, key.dst_port), ports(src.1, dst.1));
+        self.last_seen = now;
+        self.state = state;
+        self.set_next_hop(NextHop::ROUTING);
     }
 
-    /// Turns the entry into that of the other direction, in place: two at once would not fit the kernel's stack.
+    #[inline(always)]
+    fn set_next_hop(&mut self, next_hop: NextHop) {
+        self.ifindex = next_hop.ifindex;
+        self.mtu = next_hop.mtu;
+        self.delivery = next_hop.delivery;
+        self.dst_mac = next_hop.dst_mac;
+        self.src_mac = next_hop.src_mac;
+    }
+
+    /// Turns the entry into that of the other direction, in place.
     #[inline(always)]
     pub fn reverse(&mut self, key: &FlowKey<A>, next_hop: NextHop, state: FlowState) {
         self.src = key.dst;
@@ -313,11 +325,26 @@ impl<A: Address> FlowEntry<A> {
         self.dst_port = key.src_port;
         self.address_delta = checksum::inverse(self.address_delta);
         self.port_delta = checksum::inverse(self.port_delta);
-        self.ifindex = next_hop.ifindex;
-        self.mtu = next_hop.mtu;
         self.state = state;
-        self.delivery = next_hop.delivery;
-        self.dst_mac = next_hop.dst_mac;
-        self.src_mac = next_hop.src_mac;
+        self.set_next_hop(next_hop);
+    }
+
+    /// An entry of which nothing is known yet.
+    pub const fn blank(address: A) -> Self {
+        Self {
+            src: address,
+            dst: address,
+            src_port: 0,
+            dst_port: 0,
+            address_delta: 0,
+            port_delta: 0,
+            ifindex: 0,
+            last_seen: 0,
+            mtu: 0,
+            state: FlowState::AWAIT_REPLY,
+            delivery: Delivery::ROUTING,
+            dst_mac: [0; 6],
+            src_mac: [0; 6],
+        }
     }
 }

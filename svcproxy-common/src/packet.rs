@@ -22,22 +22,30 @@ pub trait Packet {
     /// Length of the frame, bytes.
     fn frame_len(&self) -> u32;
 
+    /// Whether it carries a VLAN tag that is not in the frame.
+    fn tagged(&self) -> bool;
+
     /// Bytes of payload in each packet this one will be cut into on the wire (GSO); 0 when it goes out as it is.
     fn segment_payload(&self) -> u32;
 
     /// Seconds of CLOCK_MONOTONIC.
     fn now(&self) -> u32;
 
-    /// Asks the kernel's routing where a packet from `src` to `dst` goes. [`NextHop::ROUTING`] when the answer is
-    /// nothing this hook could do itself.
-    fn next_hop<A: Address>(&self, src: A, dst: A) -> NextHop;
-
-    /// The address this node would use as its own towards `dst`, as the kernel's routing says.
-    fn source_address<A: Address>(&self, dst: A) -> Option<A>;
+    /// Asks the kernel's routing about a packet from `src` to `dst`; `None` stands for this node's own address, which
+    /// the answer then names.
+    fn route<A: Address>(&self, src: Option<A>, dst: A) -> Route<A>;
 
     /// Changes a transport checksum, `field` at `offset` bytes. The last change made to a packet: on tc every view
     /// ends here. False when the kernel refuses.
     fn fix_checksum(&self, field: &Be16, offset: usize, change: ChecksumChange) -> bool;
+}
+
+/// What the kernel's routing says about a packet.
+pub struct Route<A> {
+    /// Where it goes next. [`NextHop::ROUTING`] when that is nothing this hook could do itself.
+    pub next_hop: NextHop,
+    /// Its source address; `None` when this node has none for the purpose.
+    pub source: Option<A>,
 }
 
 /// What a translation does to a transport checksum.

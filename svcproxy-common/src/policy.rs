@@ -2,35 +2,40 @@
 //! out by the control plane; here they are looked up.
 
 use crate::{
-    Packet, Reason, Tables,
+    Reason, Tables,
     abi::{Address, EndpointSet, FlowKey, Network, Protocol, ServiceEntry, ServiceKey, Way},
 };
 
-/// The Service at the address and port that `key`'s packet is for. Errors say what becomes of other packets: only
-/// those for the service range are ours to refuse.
+/// The Service at the address and port that `key`'s packet is for.
 #[inline(always)]
 pub fn find<'a, A, T>(tables: &'a T, key: &FlowKey<A>) -> Result<&'a ServiceEntry, Reason>
 where
     A: Address,
     T: Tables<A>,
 {
-    let mut service_key = ServiceKey {
+    let service_key = ServiceKey {
         address: key.dst,
         port: key.dst_port.into(),
         protocol: key.protocol,
     };
-    if let Some(service) = tables.service(&service_key) {
-        return Ok(service);
-    }
+    tables.service(&service_key).ok_or(Reason::NotAService)
+}
+
+/// What becomes of a packet for an address at which there is no such Service: only the service range is ours to
+/// refuse, the rest is left alone for the `other` reason.
+#[inline(never)]
+pub fn refusal<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>, other: Reason) -> Reason {
     if tables.network(&key.dst) != Some(Network::SERVICES) {
-        return Err(Reason::NotAService);
+        return other;
     }
-    service_key.port = 0;
-    service_key.protocol = Protocol::ANY;
-    Err(match tables.service(&service_key) {
+    match tables.service(&ServiceKey {
+        address: key.dst,
+        port: 0,
+        protocol: Protocol::ANY,
+    }) {
         Some(_) => Reason::OtherPort,
         None => Reason::Unallocated,
-    })
+    }
 }
 
 /// What a Service's rules say of a client.
@@ -67,19 +72,12 @@ where
     })
 }
 
-/// The address to masquerade behind: that of the interface by which the endpoint is reached.
+/// The address to masquerade behind: that of the interface by which the endpoint is reached, else the node's.
 #[inline(always)]
-pub fn masquerade_address<A, P, T>(packet: &P, tables: &T, endpoint: A) -> Result<A, Reason>
-where
-    A: Address,
-    P: Packet,
-    T: Tables<A>,
-{
-    if let Some(address) = packet.source_address(endpoint) {
-        return Ok(address);
-    }
-    match tables.config() {
-        Some(config) if config.node_address.bits() != 0 => Ok(config.node_address),
+pub fn masquerade_address<A: Address>(tables: &impl Tables<A>, routed: Option<A>) -> Result<A, Reason> {
+    match (routed, tables.config()) {
+        (Some(address), _) => Ok(address),
+        (None, Some(config)) if config.node_address.bits() != 0 => Ok(config.node_address),
         _ => Err(Reason::NoSourceAddress),
     }
 }

@@ -4,15 +4,17 @@
 //! connections, state changes, once-a-second chores) is in [`connection::attend`]. It must never write to a packet
 //! before all that can fail has been done.
 
-use network_types::ip::IpProto;
+use network_types::eth::{EthHdr, EtherType};
 
 use crate::{
     ChecksumChange, Packet, Reason, Table, Tables,
     abi::{Address as _, FlowKey, Protocol, V4Addr, V6Addr},
     connection::{self, Attended},
-    family::{Family, L2_LEN, V4, V6},
+    family::{Datagram, Family, Piece, V4, V6},
     flow::{TcpFlags, Translation},
-    wire::{Be16, Ethernet, Ports, Tcp, Udp},
+    fragment, icmp, policy,
+    transport::{self, Transport},
+    wire::{Ethernet, Vlan},
 };
 
 /// Where a translated packet goes.
@@ -34,40 +36,78 @@ where
     P: Packet,
     T: Tables<V4Addr> + Tables<V6Addr>,
 {
+    /// EtherTypes as stored.
+    const IPV4: u16 = EtherType::Ipv4 as u16;
+    const IPV6: u16 = EtherType::Ipv6 as u16;
+    const VLAN: u16 = EtherType::Ieee8021q as u16;
+    const OUTER_VLAN: u16 = EtherType::Ieee8021ad as u16;
+
     let ethernet: &Ethernet = packet.at(0).ok_or(Reason::Truncated)?;
-    match ethernet.ethertype.get() {
-        V4::ETHERTYPE => translate::<V4, P, T>(packet, tables),
-        V6::ETHERTYPE => translate::<V6, P, T>(packet, tables),
+    let (mut ethertype, mut offset) = (ethernet.ethertype.get(), EthHdr::LEN);
+    // One tag or two; the second is never an outer one.
+    if ethertype == VLAN || ethertype == OUTER_VLAN {
+        let tag: &Vlan = packet.at(offset).ok_or(Reason::Truncated)?;
+        (ethertype, offset) = (tag.ethertype.get(), offset + size_of::<Vlan>());
+        if ethertype == VLAN {
+            let tag: &Vlan = packet.at(offset).ok_or(Reason::Truncated)?;
+            (ethertype, offset) = (tag.ethertype.get(), offset + size_of::<Vlan>());
+        }
+    }
+    match ethertype {
+        IPV4 => translate::<V4, P, T>(packet, tables, offset),
+        IPV6 => translate::<V6, P, T>(packet, tables, offset),
         _ => Err(Reason::NotIp),
     }
 }
 
+/// Translates the IP packet at `offset`.
 #[inline(always)]
-fn translate<F, P, T>(packet: &P, tables: &T) -> Result<Verdict, Reason>
+fn translate<F, P, T>(packet: &P, tables: &T, offset: usize) -> Result<Verdict, Reason>
 where
     F: Family,
     P: Packet,
     T: Tables<F::Address>,
 {
-    let header: &F::Header = packet.at(L2_LEN).ok_or(Reason::Truncated)?;
-    let datagram = F::read(header, packet.frame_len())?;
-    let transport = Transport::read(packet, datagram.transport, datagram.protocol, datagram.length)?;
-    let key = FlowKey {
+    let header: &F::Header = packet.at(offset).ok_or(Reason::Truncated)?;
+    let datagram = F::read(packet, header, offset)?;
+    let mut key = FlowKey {
         src: datagram.src,
         dst: datagram.dst,
-        src_port: u16::from_be(transport.ports.src.get()),
-        dst_port: u16::from_be(transport.ports.dst.get()),
-        protocol: transport.protocol,
+        src_port: 0,
+        dst_port: 0,
+        protocol: transport::protocol(datagram.protocol),
     };
+    if key.protocol == Protocol::ANY {
+        return other::<F, P, T>(packet, tables, offset, &datagram, &key);
+    }
+    // A later fragment has no transport header: its ports are those of the first.
+    let transport = match datagram.piece {
+        Piece::Later if fragment::follow(tables, &mut key, datagram.identification) => None,
+        Piece::Later => return Err(Reason::Fragment),
+        piece => {
+            let transport = Transport::read(packet, &datagram, key.protocol)?;
+            key.src_port = u16::from_be(transport.ports.src.get());
+            key.dst_port = u16::from_be(transport.ports.dst.get());
+            if piece == Piece::First {
+                fragment::remember(tables, &key, datagram.identification);
+            }
+            Some(transport)
+        }
+    };
+    let flags = transport.as_ref().map_or(TcpFlags::NONE, |transport| transport.flags);
 
     let now = packet.now();
     let entry = match tables.flow(Table::Flows, &key) {
-        Some(entry) if entry.last_seen() == now && !transport.flags.control() => entry,
+        Some(entry) if entry.last_seen() == now && !flags.control() => entry,
         _ => {
-            let table = match connection::attend(packet, tables, &key, transport.flags, now) {
+            let table = match connection::attend(packet, tables, &key, flags, now) {
                 Attended::Known(table) => table,
                 Attended::Unknown(table) if !P::ROUTED => {
-                    connection::open(packet, tables, table, &key, now)?;
+                    match connection::choose(tables, &key, now) {
+                        Ok(()) => connection::open(packet, tables, table, &key, now)?,
+                        Err(Reason::NotAService) => return Err(policy::refusal(tables, &key, Reason::NotAService)),
+                        Err(reason) => return Err(reason),
+                    }
                     table
                 }
                 Attended::Unknown(_) | Attended::Stray => return Err(Reason::NotAService),
@@ -76,106 +116,75 @@ where
         }
     };
 
-    let send = !P::ROUTED && entry.delivery() == P::DELIVERY && fits(packet, &datagram, &transport, entry.mtu());
+    let headers = (datagram.transport - offset) as u32;
+    let send = !P::ROUTED
+        && entry.delivery() == P::DELIVERY
+        && offset == EthHdr::LEN
+        && !packet.tagged()
+        && fits(packet, headers, datagram.length, transport.as_ref(), entry.mtu());
     if send && datagram.ttl <= 1 {
         return Err(Reason::TtlExpired);
     }
-
-    let (address_delta, port_delta) = (entry.address_delta(), entry.port_delta());
-    let verdict = if send {
-        Verdict::Send {
+    let verdict = match send {
+        true => Verdict::Send {
             ifindex: entry.ifindex(),
-        }
-    } else {
-        Verdict::Route
+        },
+        false => Verdict::Route,
     };
     if send {
         let ethernet: &Ethernet = packet.at(0).ok_or(Reason::Truncated)?;
         ethernet.dst.set(entry.dst_mac());
         ethernet.src.set(entry.src_mac());
     }
-    F::rewrite(header, entry.src(), entry.dst(), address_delta, send);
-    transport.ports.src.set(entry.src_port().to_be());
-    transport.ports.dst.set(entry.dst_port().to_be());
-    let udp = transport.protocol == Protocol::UDP;
-    if udp && transport.checksum.get() == 0 {
-        return Ok(verdict); // UDP over IPv4 without a checksum keeps none (RFC 768)
-    }
     let change = ChecksumChange {
-        address_delta,
-        port_delta,
-        udp,
+        address_delta: entry.address_delta(),
+        port_delta: entry.port_delta(),
+        udp: key.protocol == Protocol::UDP,
         ipv6: F::Address::AF == V6Addr::AF,
     };
-    if packet.fix_checksum(transport.checksum, transport.checksum_offset, change) {
-        Ok(verdict)
-    } else {
-        Err(Reason::RewriteFailed)
+    F::rewrite(header, entry.src(), entry.dst(), change.address_delta, send);
+    if let Some(transport) = transport {
+        let ports = (entry.src_port(), entry.dst_port());
+        transport.rewrite(packet, ports, key.protocol, datagram.length, change)?;
     }
+    Ok(verdict)
 }
 
 /// Whether the packet, or each it will be cut into, is within the next hop's MTU. If not, the kernel's routing
-/// fragments it or tells the sender.
+/// fragments it or tells the sender. `headers` are those of IP, `length` is what follows them.
 #[inline(always)]
-fn fits<A, P: Packet>(packet: &P, datagram: &crate::family::Datagram<A>, transport: &Transport<'_>, mtu: u16) -> bool {
-    let length = match packet.segment_payload() {
-        0 => datagram.length,
-        payload => (datagram.transport - L2_LEN) as u32 + transport.header_len + payload,
+fn fits<P: Packet>(packet: &P, headers: u32, length: u32, transport: Option<&Transport<'_>>, mtu: u16) -> bool {
+    let length = match (packet.segment_payload(), transport) {
+        (payload, Some(transport)) if payload != 0 => transport.header_len + payload,
+        _ => length,
     };
-    length <= u32::from(mtu)
+    headers + length <= u32::from(mtu)
 }
 
-/// The transport header of a packet.
-struct Transport<'a> {
-    protocol: Protocol,
-    ports: &'a Ports,
-    checksum: &'a Be16,
-    checksum_offset: usize,
-    flags: TcpFlags,
-    header_len: u32,
-}
-
-impl<'a> Transport<'a> {
-    /// Reads it at `offset`. It must lie within the IP packet of `length` bytes, not in the frame's padding.
-    #[inline(always)]
-    fn read<P: Packet>(packet: &'a P, offset: usize, protocol: u8, length: u32) -> Result<Self, Reason> {
-        const TCP: u8 = IpProto::Tcp as u8;
-        const UDP: u8 = IpProto::Udp as u8;
-
-        let within = |header_len: usize| length as usize >= offset - L2_LEN + header_len;
-        // One view of the ports dominates both branches: of two views at one offset LLVM makes one bounds check and
-        // a second pointer, which the verifier does not know to be checked.
-        let ports: &Ports = packet.at(offset).ok_or(Reason::Truncated)?;
-        match protocol {
-            TCP => {
-                let tcp: &Tcp = packet.at(offset).ok_or(Reason::Truncated)?;
-                if !within(size_of::<Tcp>()) {
-                    return Err(Reason::Malformed);
-                }
-                Ok(Self {
-                    protocol: Protocol::TCP,
-                    ports,
-                    checksum: &tcp.checksum,
-                    checksum_offset: offset + core::mem::offset_of!(Tcp, checksum),
-                    flags: TcpFlags(tcp.flags.get()),
-                    header_len: u32::from(tcp.data_offset.get() >> 4) * 4,
-                })
-            }
-            UDP => {
-                let udp: &Udp = packet.at(offset).ok_or(Reason::Truncated)?;
-                if !within(size_of::<Udp>()) {
-                    return Err(Reason::Malformed);
-                }
-                Ok(Self {
-                    protocol: Protocol::UDP,
-                    ports,
-                    checksum: &udp.checksum,
-                    checksum_offset: offset + core::mem::offset_of!(Udp, checksum),
-                    flags: TcpFlags::NONE,
-                    header_len: size_of::<Udp>() as u32,
-                })
-            }
-            _ => Err(Reason::OtherProtocol),
+/// A packet of a protocol that no ServicePort can have: an ICMP error may be about a connection of ours, and an address
+/// of the service range answers nothing else.
+#[inline(always)]
+fn other<F, P, T>(
+    packet: &P,
+    tables: &T,
+    offset: usize,
+    datagram: &Datagram<F::Address>,
+    key: &FlowKey<F::Address>,
+) -> Result<Verdict, Reason>
+where
+    F: Family,
+    P: Packet,
+    T: Tables<F::Address>,
+{
+    let mut reason = Reason::OtherProtocol;
+    if datagram.protocol == F::ICMP {
+        match icmp::translate::<F, P, T>(packet, tables, offset as u32, datagram.transport as u32) {
+            Ok(()) => return Ok(Verdict::Route),
+            Err(error) => reason = error,
         }
+    }
+    match P::ROUTED {
+        true => Err(reason),
+        false => Err(policy::refusal(tables, key, reason)),
     }
 }

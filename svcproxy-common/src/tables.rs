@@ -17,6 +17,17 @@ pub enum Table {
     Pending,
 }
 
+/// A connection being opened. On the kernel's stack there is no room for it.
+#[repr(C)]
+pub struct Opening<A> {
+    /// Whether the endpoint is to see this node's address as the client's.
+    pub masquerade: bool,
+    /// Key of the reply direction.
+    pub reply_key: FlowKey<A>,
+    /// Entry of the reply direction, then of the original one.
+    pub entry: FlowEntry<A>,
+}
+
 /// Access to the maps of one family. References are into slots that the kernel may hand to another key once an entry
 /// is removed or evicted: short use only.
 pub trait Tables<A: Address> {
@@ -28,6 +39,9 @@ pub trait Tables<A: Address> {
     fn promote_flow(&self, key: &FlowKey<A>, entry: &Live<FlowEntry<A>>) -> bool;
     /// The Service at an address and port.
     fn service(&self, key: &ServiceKey<A>) -> Option<&ServiceEntry>;
+    /// This processor's own place to build a connection in. Asked for once for every connection.
+    #[allow(clippy::mut_from_ref, reason = "a program has its processor to itself while it runs")]
+    fn opening(&self) -> Option<&mut Opening<A>>;
     /// What an address belongs to; `None` when it is outside the cluster.
     fn network(&self, address: &A) -> Option<Network>;
     /// Whether a client is in a Service's source ranges.

@@ -64,6 +64,8 @@ impl<T: Copy, const N: usize> Field<T, N> {
 pub type Byte = Field<u8, 1>;
 /// Two bytes in network order; use `u16::from_be` for the number.
 pub type Be16 = Field<u16, 2>;
+/// Four bytes in network order.
+pub type Be32 = Field<u32, 4>;
 /// A hardware address.
 pub type Mac = Field<[u8; 6], 6>;
 
@@ -75,6 +77,15 @@ pub struct Ethernet {
     /// Source.
     pub src: Mac,
     /// EtherType.
+    pub ethertype: Be16,
+}
+
+/// An IEEE 802.1Q tag: what follows an EtherType of 0x8100 or 0x88a8.
+#[repr(C)]
+pub struct Vlan {
+    /// Priority and VLAN id.
+    pub control: Be16,
+    /// EtherType of what follows.
     pub ethertype: Be16,
 }
 
@@ -122,7 +133,43 @@ pub struct Ipv6 {
     pub dst: Field<V6Addr, 16>,
 }
 
-/// What TCP and UDP begin with.
+/// What every IPv6 extension header begins with but the fragment header, whose second byte is reserved (RFC 8200,
+/// section 4).
+#[repr(C)]
+pub struct Extension {
+    /// Type of the header that follows.
+    pub next_header: Byte,
+    /// Length beyond the first 8 bytes, in units of 8 bytes.
+    pub length: Byte,
+}
+
+/// The IPv6 fragment header.
+#[repr(C)]
+pub struct FragmentHeader {
+    /// Type of the header that follows.
+    pub next_header: Byte,
+    /// Always 0.
+    pub reserved: Byte,
+    /// Offset in units of 8 bytes (upper 13 bits), and "more fragments" (lowest bit).
+    pub offset: Be16,
+    /// Identification.
+    pub identification: Be32,
+}
+
+/// What ICMP and ICMPv6 errors begin with; the packet they are about follows (RFC 792, RFC 4443).
+#[repr(C)]
+pub struct Icmp {
+    /// Type.
+    pub kind: Byte,
+    /// Code.
+    pub code: Byte,
+    /// Checksum; of ICMPv6 also over a pseudo-header.
+    pub checksum: Be16,
+    /// MTU and the like.
+    pub rest: Be32,
+}
+
+/// What TCP, UDP and SCTP begin with.
 #[repr(C)]
 pub struct Ports {
     /// Source port.
@@ -137,9 +184,9 @@ pub struct Tcp {
     /// Ports.
     pub ports: Ports,
     /// Sequence number.
-    pub sequence: Field<u32, 4>,
+    pub sequence: Be32,
     /// Acknowledgment number.
-    pub acknowledgment: Field<u32, 4>,
+    pub acknowledgment: Be32,
     /// Header length in 32-bit words, in the upper four bits.
     pub data_offset: Byte,
     /// CWR to FIN.
@@ -163,6 +210,19 @@ pub struct Udp {
     pub checksum: Be16,
 }
 
+/// SCTP with the type of its first chunk (RFC 9260).
+#[repr(C)]
+pub struct Sctp {
+    /// Ports.
+    pub ports: Ports,
+    /// Verification tag.
+    pub tag: Be32,
+    /// CRC-32c over the packet with this field 0; least significant byte first.
+    pub checksum: Be32,
+    /// Type of the first chunk.
+    pub chunk: Byte,
+}
+
 macro_rules! wire {
     ($($type:ty = $size:expr),+ $(,)?) => { $(
         const _: () = assert!(align_of::<$type>() == 1 && size_of::<$type>() == $size);
@@ -171,4 +231,11 @@ macro_rules! wire {
     )+ };
 }
 
-wire! { Ethernet = 14, Ipv4 = 20, Ipv6 = 40, Ports = 4, Tcp = 20, Udp = 8 }
+// A field alone is a view too.
+// SAFETY: bytes.
+unsafe impl<T: Copy, const N: usize> Wire for Field<T, N> {}
+
+wire! {
+    Ethernet = 14, Vlan = 4, Ipv4 = 20, Ipv6 = 40, Extension = 2, FragmentHeader = 8, Icmp = 8, Ports = 4, Tcp = 20,
+    Udp = 8, Sctp = 13
+}

@@ -5,82 +5,65 @@ use core::ffi::c_void;
 
 use aya_ebpf::{bindings::bpf_fib_lookup as FibParams, helpers::bpf_fib_lookup};
 use svcproxy_common::{
+    Route,
     abi::{Address, Delivery},
     flow::NextHop,
 };
 
 use crate::maps::INTERFACES;
 
-/// The next hop from `src` to `dst` for a packet that came in by `ifindex`, if it lies behind an interface that allows
-/// `delivery`. Anything else, an unresolved neighbour included, is left to the kernel's routing.
+/// The route from `src`, or this node's own address, to `dst` for a packet that came in by `ifindex`. Its next hop is the
+/// kernel's to find unless it lies behind an interface that allows `delivery` and its hardware address is known.
 ///
 /// # Safety
 ///
 /// `ctx` is the context of the running XDP or tc program.
 #[inline(always)]
-pub(crate) unsafe fn next_hop<A: Address>(
+pub(crate) unsafe fn route<A: Address>(
     ctx: *mut c_void,
     ifindex: u32,
     delivery: Delivery,
-    src: A,
+    src: Option<A>,
     dst: A,
-) -> NextHop {
-    let mut params = params(ifindex, src, dst);
-    // SAFETY: by this function's contract.
-    if unsafe { lookup(ctx, &mut params, 0) } != 0 {
-        return NextHop::ROUTING;
-    }
-    // SAFETY: read once, before any change to the map by this program.
-    match unsafe { INTERFACES.get(params.ifindex) } {
-        Some(interface) if interface.delivery == delivery => NextHop {
-            delivery,
-            ifindex: params.ifindex,
-            // SAFETY: the kernel has written the MTU over the length.
-            mtu: unsafe { params.__bindgen_anon_1.mtu_result },
-            dst_mac: params.dmac,
-            src_mac: params.smac,
-        },
-        _ => NextHop::ROUTING,
-    }
-}
-
-/// The address that the kernel would use as this node's own towards `dst`.
-///
-/// # Safety
-///
-/// `ctx` is the context of the running XDP or tc program.
-#[inline(always)]
-pub(crate) unsafe fn source_address<A: Address>(ctx: *mut c_void, ifindex: u32, dst: A) -> Option<A> {
-    /// `BPF_FIB_LOOKUP_SKIP_NEIGH` (Linux 6.3): its hardware address does not matter here.
-    const SKIP_NEIGH: u32 = 1 << 3;
-    /// `BPF_FIB_LOOKUP_SRC` (Linux 6.7).
+) -> Route<A> {
+    /// `BPF_FIB_LOOKUP_SRC` (Linux 6.7): answer with the source address.
     const SRC: u32 = 1 << 4;
+    const SUCCESS: i64 = 0;
+    const NO_NEIGHBOUR: i64 = 7;
 
-    let mut params = params(ifindex, A::from_fib([0; 4]), dst);
-    // SAFETY: by this function's contract.
-    let found = unsafe { lookup(ctx, &mut params, SKIP_NEIGH | SRC) };
-    // SAFETY: the kernel has written the source address.
-    (found == 0).then(|| A::from_fib(unsafe { params.__bindgen_anon_3.ipv6_src }))
-}
-
-#[inline(always)]
-fn params<A: Address>(ifindex: u32, src: A, dst: A) -> FibParams {
     // SAFETY: a plain C struct of integers; zero is what the kernel asks of its unused fields.
     let mut params: FibParams = unsafe { core::mem::zeroed() };
     params.family = A::AF;
     params.ifindex = ifindex;
     // One byte fits everywhere; a length makes the kernel answer with the MTU of the route in its place (Linux 5.12).
     params.__bindgen_anon_1.tot_len = 1;
-    params.__bindgen_anon_3.ipv6_src = src.fib();
     params.__bindgen_anon_4.ipv6_dst = dst.fib();
-    params
-}
-
-/// # Safety
-///
-/// `ctx` is the context of the running XDP or tc program.
-#[inline(always)]
-unsafe fn lookup(ctx: *mut c_void, params: &mut FibParams, flags: u32) -> i64 {
+    let mut flags = SRC;
+    if let Some(src) = src {
+        params.__bindgen_anon_3.ipv6_src = src.fib();
+        flags = 0;
+    }
     // SAFETY: `ctx` by this function's contract; `params` is on our stack and of the size given.
-    unsafe { bpf_fib_lookup(ctx, params, size_of::<FibParams>() as i32, flags) }
+    let found = unsafe { bpf_fib_lookup(ctx, &raw mut params, size_of::<FibParams>() as i32, flags) };
+    let source = match found {
+        // SAFETY: ours, or written by the kernel before it looks for the neighbour.
+        SUCCESS | NO_NEIGHBOUR => Some(A::from_fib(unsafe { params.__bindgen_anon_3.ipv6_src })),
+        _ => None,
+    };
+    let mut next_hop = NextHop::ROUTING;
+    if found == SUCCESS
+        // SAFETY: read once, before any change to the map by this program.
+        && let Some(interface) = unsafe { INTERFACES.get(params.ifindex) }
+        && interface.delivery == delivery
+    {
+        next_hop = NextHop {
+            delivery,
+            ifindex: params.ifindex,
+            // SAFETY: the kernel has written the MTU over the length.
+            mtu: unsafe { params.__bindgen_anon_1.mtu_result },
+            dst_mac: params.dmac,
+            src_mac: params.smac,
+        };
+    }
+    Route { next_hop, source }
 }

@@ -6,7 +6,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use svcproxy_common::{
-    Reason, Table, Tables, Verdict,
+    Opening, Reason, Table, Tables, Verdict,
     abi::{
         Address as _, AffinityEntry, AffinityKey, Backend, BackendKey, Config, FlowEntry, FlowKey, FragmentKey,
         FragmentPorts, Interface, Layout, Network, NetworkAddress, ServiceEntry, ServiceKey, SourceRange, V4Addr,
@@ -87,6 +87,11 @@ static FRAGMENTS_V6: LruHashMap<FragmentKey<V6Addr>, FragmentPorts, FRAGMENTS> =
 #[btf_map(name = "backend_slots")]
 static SLOTS: Array<u32, BACKEND_SLOTS> = Array::new();
 
+#[btf_map(name = "opening_v4")]
+static OPENING_V4: PerCpuArray<Opening<V4Addr>, 1> = PerCpuArray::new();
+#[btf_map(name = "opening_v6")]
+static OPENING_V6: PerCpuArray<Opening<V6Addr>, 1> = PerCpuArray::new();
+
 /// By ifindex; see [`Interface`].
 #[btf_map(name = "interfaces")]
 pub(crate) static INTERFACES: HashMap<u32, Interface, INTERFACES_MAX, SPARSE> = HashMap::new();
@@ -118,7 +123,7 @@ impl Maps {
 macro_rules! tables {
     (
         $address:ty, $flows:ident, $pending:ident, $services:ident, $backends:ident, $affinity:ident,
-        $networks:ident, $source_ranges:ident, $config:ident, $fragments:ident
+        $networks:ident, $source_ranges:ident, $config:ident, $fragments:ident, $opening:ident
     ) => {
         impl Tables<$address> for Maps {
             #[inline(always)]
@@ -151,6 +156,12 @@ macro_rules! tables {
             fn service(&self, key: &ServiceKey<$address>) -> Option<&ServiceEntry> {
                 // SAFETY: the programs never change this map; the daemon replaces values whole.
                 unsafe { $services.get(key) }
+            }
+
+            #[inline(always)]
+            fn opening(&self) -> Option<&mut Opening<$address>> {
+                // SAFETY: this CPU's own slot; programs of these types do not nest, and each connection asks once.
+                $opening.get_ptr_mut(0).map(|opening| unsafe { &mut *opening })
             }
 
             #[inline(always)]
@@ -224,7 +235,8 @@ tables!(
     NETWORKS_V4,
     SOURCE_RANGES_V4,
     CONFIG_V4,
-    FRAGMENTS_V4
+    FRAGMENTS_V4,
+    OPENING_V4
 );
 tables!(
     V6Addr,
@@ -236,5 +248,6 @@ tables!(
     NETWORKS_V6,
     SOURCE_RANGES_V6,
     CONFIG_V6,
-    FRAGMENTS_V6
+    FRAGMENTS_V6,
+    OPENING_V6
 );

@@ -8,17 +8,19 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use svcproxy_common::{
-    ChecksumChange, Fate, Packet, Reason, Verdict,
+    ChecksumChange, Fate, Packet, Reason, Route, Verdict,
     abi::{Address, Delivery},
     checksum,
     flow::NextHop,
+    process,
     wire::{Be16, Wire},
 };
 
 use crate::{access::Frame, clock, fib, maps::Maps};
 
-/// Ethernet, the longest IPv4 header, TCP: what must be in one piece to be looked at.
-const HEADERS: u32 = 14 + 60 + 20;
+/// Bytes that must be in one piece of memory: enough for an ICMP error with all it quotes. Drivers that keep headers
+/// apart from payload leave at least this much in the head (virtio-net's `GOOD_COPY_LEN`), so that this costs nothing.
+const HEADERS: u32 = 128;
 
 /// An skb on its way in (`IN`) or out, and the program that looks at it.
 struct TcPacket<'a, const IN: bool> {
@@ -41,20 +43,18 @@ pub(crate) fn run<const IN: bool>(ctx: &TcContext) -> i32 {
 
 #[inline(always)]
 fn translate<const IN: bool>(ctx: &TcContext) -> Result<Verdict, Reason> {
-    // SAFETY: the context of the running program.
-    let tagged = unsafe { (*ctx.skb.skb).vlan_present } != 0;
-    if tagged {
-        return Err(Reason::NotIp); // the tag stands beside the frame; with it in the frame XDP says the same
-    }
-    if ctx.data_end() - ctx.data() < HEADERS as usize && ctx.len() as usize > ctx.data_end() - ctx.data() {
+    let head = (ctx.data_end() - ctx.data()) as u32;
+    if head < HEADERS && head < ctx.len() {
         let wanted = if ctx.len() < HEADERS { ctx.len() } else { HEADERS };
         ctx.pull_data(wanted).map_err(|_| Reason::Truncated)?;
     }
-    let packet = TcPacket::<IN> {
-        ctx,
-        frame: Frame::new(ctx.data(), ctx.data_end()),
-    };
-    svcproxy_common::process(&packet, &Maps)
+    process(
+        &TcPacket::<IN> {
+            ctx,
+            frame: Frame::new(ctx.data(), ctx.data_end()),
+        },
+        &Maps,
+    )
 }
 
 impl<const IN: bool> Packet for TcPacket<'_, IN> {
@@ -72,6 +72,12 @@ impl<const IN: bool> Packet for TcPacket<'_, IN> {
     }
 
     #[inline(always)]
+    fn tagged(&self) -> bool {
+        // SAFETY: the context of the running program.
+        unsafe { (*self.ctx.skb.skb).vlan_present != 0 }
+    }
+
+    #[inline(always)]
     fn segment_payload(&self) -> u32 {
         // SAFETY: the context of the running program.
         unsafe { (*self.ctx.skb.skb).gso_size }
@@ -83,21 +89,18 @@ impl<const IN: bool> Packet for TcPacket<'_, IN> {
     }
 
     #[inline(always)]
-    fn next_hop<A: Address>(&self, src: A, dst: A) -> NextHop {
+    fn route<A: Address>(&self, src: Option<A>, dst: A) -> Route<A> {
         if !IN {
-            return NextHop::ROUTING;
+            return Route {
+                next_hop: NextHop::ROUTING,
+                source: None,
+            };
         }
         // SAFETY: the context of the running program.
         unsafe {
             let ifindex = (*self.ctx.skb.skb).ifindex;
-            fib::next_hop(self.ctx.as_ptr(), ifindex, Self::DELIVERY, src, dst)
+            fib::route(self.ctx.as_ptr(), ifindex, Self::DELIVERY, src, dst)
         }
-    }
-
-    #[inline(always)]
-    fn source_address<A: Address>(&self, dst: A) -> Option<A> {
-        // SAFETY: the context of the running program.
-        unsafe { fib::source_address(self.ctx.as_ptr(), (*self.ctx.skb.skb).ifindex, dst) }
     }
 
     #[inline(always)]

@@ -2,9 +2,8 @@
 
 use aya_ebpf::{EbpfContext as _, bindings::xdp_action, helpers::bpf_redirect, programs::XdpContext};
 use svcproxy_common::{
-    ChecksumChange, Fate, Packet, Verdict,
+    ChecksumChange, Fate, Packet, Route, Verdict,
     abi::{Address, Delivery},
-    flow::NextHop,
     process,
     wire::{Be16, Wire},
 };
@@ -49,6 +48,11 @@ impl Packet for XdpPacket<'_> {
     }
 
     #[inline(always)]
+    fn tagged(&self) -> bool {
+        false // a tag is in the frame here, unless the NIC has stripped it: switch `rxvlan` off for XDP
+    }
+
+    #[inline(always)]
     fn segment_payload(&self) -> u32 {
         0
     }
@@ -59,10 +63,10 @@ impl Packet for XdpPacket<'_> {
     }
 
     #[inline(always)]
-    fn next_hop<A: Address>(&self, src: A, dst: A) -> NextHop {
+    fn route<A: Address>(&self, src: Option<A>, dst: A) -> Route<A> {
         // SAFETY: the context of the running program.
         unsafe {
-            fib::next_hop(
+            fib::route(
                 self.ctx.as_ptr(),
                 self.ctx.ingress_ifindex() as u32,
                 Self::DELIVERY,
@@ -70,12 +74,6 @@ impl Packet for XdpPacket<'_> {
                 dst,
             )
         }
-    }
-
-    #[inline(always)]
-    fn source_address<A: Address>(&self, dst: A) -> Option<A> {
-        // SAFETY: the context of the running program.
-        unsafe { fib::source_address(self.ctx.as_ptr(), self.ctx.ingress_ifindex() as u32, dst) }
     }
 
     #[inline(always)]
