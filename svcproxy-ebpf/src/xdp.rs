@@ -1,14 +1,24 @@
 //! A packet as XDP sees it: a frame in memory and nothing else.
 
-use aya_ebpf::{EbpfContext as _, bindings::xdp_action, helpers::bpf_redirect, programs::XdpContext};
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::xdp_action,
+    helpers::{bpf_redirect, bpf_xdp_adjust_meta},
+    programs::XdpContext,
+};
 use svcproxy_common::{
     ChecksumChange, Fate, Packet, Route, Verdict,
     abi::{Address, Delivery},
     process,
-    wire::{Be16, Wire},
+    wire::{Be16, Field, Wire},
 };
 
 use crate::{access::Frame, clock, fib, maps::Maps};
+
+/// The metadata before a frame that XDP has rejected.
+pub(crate) type Rejected = Field<u32, 4>;
+/// Its value.
+pub(crate) const REJECTED: u32 = 0x7376_6370;
 
 /// A frame at XDP, and the program that looks at it.
 struct XdpPacket<'a> {
@@ -28,9 +38,27 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
         Ok(Verdict::Send { ifindex }) if ifindex as usize == ctx.ingress_ifindex() => xdp_action::XDP_TX,
         // SAFETY: the helper takes two numbers; a bad one makes the kernel drop the frame.
         Ok(Verdict::Send { ifindex }) => (unsafe { bpf_redirect(ifindex, 0) }) as u32,
-        Err(reason) if reason.fate() != Fate::Pass => xdp_action::XDP_DROP,
-        Err(_) => xdp_action::XDP_PASS,
+        Err(reason) => match reason.fate() {
+            Fate::Pass => xdp_action::XDP_PASS,
+            Fate::Drop => xdp_action::XDP_DROP,
+            Fate::Reject => leave_to_tc(ctx),
+        },
     }
+}
+
+/// Marks the frame for [`tc::after_xdp`](crate::tc::after_xdp) to reject. XDP could write the answer itself, but not
+/// send it everywhere: `XDP_TX` on a veth needs an XDP program at its other end, or the frame vanishes.
+#[inline(always)]
+fn leave_to_tc(ctx: &XdpContext) -> u32 {
+    // SAFETY: the context of the running program.
+    if unsafe { bpf_xdp_adjust_meta(ctx.ctx, -(size_of::<Rejected>() as i32)) } != 0 {
+        return xdp_action::XDP_DROP; // a driver without metadata
+    }
+    match Frame::new(ctx.metadata(), ctx.metadata_end()).at::<Rejected>(0) {
+        Some(mark) => mark.set(REJECTED),
+        None => return xdp_action::XDP_DROP,
+    }
+    xdp_action::XDP_PASS
 }
 
 impl Packet for XdpPacket<'_> {
