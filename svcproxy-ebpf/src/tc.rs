@@ -21,7 +21,7 @@ use crate::{
     clock, fib,
     maps::Maps,
     reject,
-    xdp::{REJECTED, Rejected},
+    xdp::{LEFT_TO_TC, LeftToTc},
 };
 
 /// Bytes that must be in one piece of memory: enough for an ICMP error with all it quotes. Drivers that keep headers
@@ -43,7 +43,7 @@ pub(crate) fn run<const IN: bool>(ctx: &TcContext) -> i32 {
         // SAFETY: the helper takes two numbers; a bad one makes the kernel drop the packet.
         Ok(Verdict::Send { ifindex }) => (unsafe { bpf_redirect_peer(ifindex, 0) }) as i32,
         Err(reason) => match reason.fate() {
-            Fate::Pass => TC_ACT_UNSPEC,
+            Fate::Pass | Fate::Defer => TC_ACT_UNSPEC,
             Fate::Drop => TC_ACT_SHOT,
             Fate::Reject => reject::reject(ctx),
         },
@@ -55,8 +55,8 @@ pub(crate) fn run<const IN: bool>(ctx: &TcContext) -> i32 {
 pub(crate) fn after_xdp(ctx: &TcContext) -> i32 {
     // SAFETY: the context of the running program.
     let metadata = unsafe { (*ctx.skb.skb).data_meta } as usize;
-    match Frame::new(metadata, ctx.data()).at::<Rejected>(0) {
-        Some(mark) if mark.get() == REJECTED => reject::reject(ctx),
+    match Frame::new(metadata, ctx.data()).at::<LeftToTc>(0) {
+        Some(mark) if mark.get() == LEFT_TO_TC => run::<true>(ctx),
         _ => TC_ACT_UNSPEC,
     }
 }
@@ -79,6 +79,7 @@ fn translate<const IN: bool>(ctx: &TcContext) -> Result<Verdict, Reason> {
 
 impl<const IN: bool> Packet for TcPacket<'_, IN> {
     const ROUTED: bool = !IN;
+    const PLAIN: bool = false;
     const DELIVERY: Delivery = Delivery::PEER;
 
     #[inline(always)]

@@ -15,10 +15,10 @@ use svcproxy_common::{
 
 use crate::{access::Frame, clock, fib, maps::Maps};
 
-/// The metadata before a frame that XDP has rejected.
-pub(crate) type Rejected = Field<u32, 4>;
+/// The metadata before a frame that XDP has left to tc.
+pub(crate) type LeftToTc = Field<u32, 4>;
 /// Its value.
-pub(crate) const REJECTED: u32 = 0x7376_6370;
+pub(crate) const LEFT_TO_TC: u32 = 0x7376_6370;
 
 /// A frame at XDP, and the program that looks at it.
 struct XdpPacket<'a> {
@@ -41,21 +41,21 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
         Err(reason) => match reason.fate() {
             Fate::Pass => xdp_action::XDP_PASS,
             Fate::Drop => xdp_action::XDP_DROP,
-            Fate::Reject => leave_to_tc(ctx),
+            Fate::Reject | Fate::Defer => leave_to_tc(ctx),
         },
     }
 }
 
-/// Marks the frame for [`tc::after_xdp`](crate::tc::after_xdp) to reject. XDP could write the answer itself, but not
-/// send it everywhere: `XDP_TX` on a veth needs an XDP program at its other end, or the frame vanishes.
+/// Marks the frame for [`tc::after_xdp`](crate::tc::after_xdp). XDP could answer for a Service without endpoints itself,
+/// but not send the answer everywhere: `XDP_TX` on a veth needs an XDP program at its other end, or the frame vanishes.
 #[inline(always)]
 fn leave_to_tc(ctx: &XdpContext) -> u32 {
     // SAFETY: the context of the running program.
-    if unsafe { bpf_xdp_adjust_meta(ctx.ctx, -(size_of::<Rejected>() as i32)) } != 0 {
+    if unsafe { bpf_xdp_adjust_meta(ctx.ctx, -(size_of::<LeftToTc>() as i32)) } != 0 {
         return xdp_action::XDP_DROP; // a driver without metadata
     }
-    match Frame::new(ctx.metadata(), ctx.metadata_end()).at::<Rejected>(0) {
-        Some(mark) => mark.set(REJECTED),
+    match Frame::new(ctx.metadata(), ctx.metadata_end()).at::<LeftToTc>(0) {
+        Some(mark) => mark.set(LEFT_TO_TC),
         None => return xdp_action::XDP_DROP,
     }
     xdp_action::XDP_PASS
@@ -63,6 +63,7 @@ fn leave_to_tc(ctx: &XdpContext) -> u32 {
 
 impl Packet for XdpPacket<'_> {
     const ROUTED: bool = false;
+    const PLAIN: bool = true;
     const DELIVERY: Delivery = Delivery::XDP;
 
     #[inline(always)]
@@ -77,7 +78,7 @@ impl Packet for XdpPacket<'_> {
 
     #[inline(always)]
     fn tagged(&self) -> bool {
-        false // a tag is in the frame here, unless the NIC has stripped it: switch `rxvlan` off for XDP
+        false // a tag is in the frame, unless the NIC strips it: `ethtool -K DEV rxvlan off` for XDP
     }
 
     #[inline(always)]
