@@ -33,6 +33,12 @@ pub const fn combine(a: u16, b: u16) -> u16 {
     fold(a as u32 + b as u32)
 }
 
+/// Whether a delta changes nothing: both zeros of one's complement.
+#[inline(always)]
+pub const fn is_zero(delta: u16) -> bool {
+    delta == 0 || delta == 0xffff
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -9,6 +9,7 @@ use crate::{
     abi::{Address, FlowEntry, FlowKey, FlowState, ServiceKey},
     choice,
     flow::{self, Live, TcpFlags, Translation},
+    ports,
 };
 
 /// What [`attend`] has found.
@@ -120,13 +121,14 @@ where
     let next_hop = packet.next_hop(key.src, backend.address);
 
     // One slot for both entries: that of the reply becomes that of the request.
-    let reply_key = FlowKey {
+    let mut reply_key = FlowKey {
         src: backend.address,
         dst: key.src,
         src_port: backend.port as u16,
         dst_port: key.src_port,
         protocol: key.protocol,
     };
+    ports::claim(tables, key, &mut reply_key)?;
     let (vip, client) = ((key.dst, key.dst_port), (key.src, key.src_port));
     let mut entry = FlowEntry::new(&reply_key, vip, client, FlowState::AWAIT_REPLY, now);
     let stored = tables.set_flow(table, &reply_key, &entry) && {

@@ -16,12 +16,13 @@ pub mod family;
 pub mod flow;
 pub mod maglev;
 mod packet;
+pub mod ports;
 pub mod process;
 pub mod reason;
 mod tables;
 pub mod wire;
 
-pub use packet::Packet;
+pub use packet::{ChecksumChange, Packet};
 pub use process::{Verdict, process};
 pub use reason::Reason;
 pub use tables::{Table, Tables};

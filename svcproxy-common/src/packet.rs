@@ -2,13 +2,18 @@
 
 use crate::{
     abi::{Address, Delivery},
+    checksum,
     flow::NextHop,
     wire::{Be16, Wire},
 };
 
 /// A packet in the hands of a program.
 pub trait Packet {
-    /// The delivery this hook can carry out itself; `ROUTING` where the packet has been routed already.
+    /// Whether the packet has been routed already. Replies are translated on their way out; it is too late there to
+    /// open a connection, because the packet could not be sent another way.
+    const ROUTED: bool;
+
+    /// The delivery this hook can carry out itself, while the packet has not been routed.
     const DELIVERY: Delivery;
 
     /// A view of the header at `offset` bytes from the start of the frame; `None` when the packet ends before it.
@@ -27,7 +32,31 @@ pub trait Packet {
     /// nothing this hook could do itself.
     fn next_hop<A: Address>(&self, src: A, dst: A) -> NextHop;
 
-    /// Changes a transport checksum, `field` at `offset`, for new addresses and new ports. The last change made to a
-    /// packet: on tc every view ends here. False when the kernel refuses.
-    fn fix_checksum(&self, field: &Be16, offset: usize, address_delta: u16, port_delta: u16, udp: bool) -> bool;
+    /// Changes a transport checksum, `field` at `offset` bytes. The last change made to a packet: on tc every view
+    /// ends here. False when the kernel refuses.
+    fn fix_checksum(&self, field: &Be16, offset: usize, change: ChecksumChange) -> bool;
+}
+
+/// What a translation does to a transport checksum.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ChecksumChange {
+    /// See [`FlowEntry::address_delta`](crate::abi::FlowEntry::address_delta).
+    pub address_delta: u16,
+    /// See [`FlowEntry::port_delta`](crate::abi::FlowEntry::port_delta).
+    pub port_delta: u16,
+    /// Whether it is a UDP checksum, which is never sent as 0 (RFC 768).
+    pub udp: bool,
+    /// Whether the addresses are IPv6's, which no checksum of the IP header covers.
+    pub ipv6: bool,
+}
+
+impl ChecksumChange {
+    /// The checksum after the change, for hooks that write it themselves.
+    #[inline(always)]
+    pub fn apply(self, field: u16) -> u16 {
+        match checksum::update(field, checksum::combine(self.address_delta, self.port_delta)) {
+            0 if self.udp => 0xffff,
+            updated => updated,
+        }
+    }
 }

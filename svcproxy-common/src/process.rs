@@ -7,9 +7,8 @@
 use network_types::ip::IpProto;
 
 use crate::{
-    Packet, Reason, Table, Tables,
-    abi::{Delivery, FlowKey, Protocol, V4Addr, V6Addr},
-    checksum,
+    ChecksumChange, Packet, Reason, Table, Tables,
+    abi::{Address as _, FlowKey, Protocol, V4Addr, V6Addr},
     connection::{self, Attended},
     family::{Family, L2_LEN, V4, V6},
     flow::{TcpFlags, Translation},
@@ -67,19 +66,17 @@ where
         _ => {
             let table = match connection::attend(packet, tables, &key, transport.flags, now) {
                 Attended::Known(table) => table,
-                Attended::Unknown(table) => {
+                Attended::Unknown(table) if !P::ROUTED => {
                     connection::open(packet, tables, table, &key, now)?;
                     table
                 }
-                Attended::Stray => return Err(Reason::NotAService),
+                Attended::Unknown(_) | Attended::Stray => return Err(Reason::NotAService),
             };
             tables.flow(table, &key).ok_or(Reason::FlowTableFull)?
         }
     };
 
-    let send = P::DELIVERY != Delivery::ROUTING
-        && entry.delivery() == P::DELIVERY
-        && fits(packet, &datagram, &transport, entry.mtu());
+    let send = !P::ROUTED && entry.delivery() == P::DELIVERY && fits(packet, &datagram, &transport, entry.mtu());
     if send && datagram.ttl <= 1 {
         return Err(Reason::TtlExpired);
     }
@@ -104,13 +101,13 @@ where
     if udp && transport.checksum.get() == 0 {
         return Ok(verdict); // UDP over IPv4 without a checksum keeps none (RFC 768)
     }
-    if packet.fix_checksum(
-        transport.checksum,
-        transport.checksum_offset,
+    let change = ChecksumChange {
         address_delta,
         port_delta,
         udp,
-    ) {
+        ipv6: F::Address::AF == V6Addr::AF,
+    };
+    if packet.fix_checksum(transport.checksum, transport.checksum_offset, change) {
         Ok(verdict)
     } else {
         Err(Reason::RewriteFailed)
@@ -181,20 +178,4 @@ impl<'a> Transport<'a> {
             _ => Err(Reason::OtherProtocol),
         }
     }
-}
-
-/// A transport checksum after both changes, for hooks that write it themselves. A UDP checksum that comes out as 0
-/// is sent as 0xffff (RFC 768).
-#[inline(always)]
-pub fn updated_checksum(field: u16, address_delta: u16, port_delta: u16, udp: bool) -> u16 {
-    match checksum::update(field, checksum::combine(address_delta, port_delta)) {
-        0 if udp => 0xffff,
-        updated => updated,
-    }
-}
-
-/// Whether a delta changes nothing: both zeros of one's complement.
-#[inline(always)]
-pub const fn is_zero(delta: u16) -> bool {
-    delta == 0 || delta == 0xffff
 }

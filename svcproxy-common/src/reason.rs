@@ -28,11 +28,13 @@ pub enum Reason {
     FlowTableFull = 10,
     /// The kernel refused to change the packet.
     RewriteFailed = 11,
+    /// The client has too many connections to one endpoint under the same port.
+    NoSourcePort = 12,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Translated,
         Self::NotIp,
         Self::Truncated,
@@ -45,6 +47,7 @@ impl Reason {
         Self::EndpointMissing,
         Self::FlowTableFull,
         Self::RewriteFailed,
+        Self::NoSourcePort,
     ];
 
     /// Whether a packet that ends for this reason is dropped; the others pass untouched.
@@ -52,7 +55,7 @@ impl Reason {
     pub const fn drops(self) -> bool {
         matches!(
             self,
-            Self::NoEndpoint | Self::EndpointMissing | Self::FlowTableFull | Self::RewriteFailed
+            Self::NoSourcePort | Self::NoEndpoint | Self::EndpointMissing | Self::FlowTableFull | Self::RewriteFailed
         )
     }
 
@@ -71,6 +74,7 @@ impl Reason {
             Self::EndpointMissing => "endpoint_missing",
             Self::FlowTableFull => "flow_table_full",
             Self::RewriteFailed => "rewrite_failed",
+            Self::NoSourcePort => "no_source_port",
         }
     }
 
@@ -89,6 +93,7 @@ impl Reason {
             Self::EndpointMissing => "dropped: endpoint not in the maps",
             Self::FlowTableFull => "dropped: no room for a new connection",
             Self::RewriteFailed => "dropped: the kernel refused to change the packet",
+            Self::NoSourcePort => "dropped: no source port left to tell the client's connections apart",
         }
     }
 }

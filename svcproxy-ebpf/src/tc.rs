@@ -8,10 +8,10 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use svcproxy_common::{
-    Packet, Reason, Verdict,
+    ChecksumChange, Packet, Reason, Verdict,
     abi::{Address, Delivery},
+    checksum,
     flow::NextHop,
-    process,
     wire::{Be16, Wire},
 };
 
@@ -58,7 +58,8 @@ fn translate<const IN: bool>(ctx: &TcContext) -> Result<Verdict, Reason> {
 }
 
 impl<const IN: bool> Packet for TcPacket<'_, IN> {
-    const DELIVERY: Delivery = if IN { Delivery::PEER } else { Delivery::ROUTING };
+    const ROUTED: bool = !IN;
+    const DELIVERY: Delivery = Delivery::PEER;
 
     #[inline(always)]
     fn at<T: Wire>(&self, offset: usize) -> Option<&T> {
@@ -94,15 +95,20 @@ impl<const IN: bool> Packet for TcPacket<'_, IN> {
     }
 
     #[inline(always)]
-    fn fix_checksum(&self, _field: &Be16, offset: usize, address_delta: u16, port_delta: u16, udp: bool) -> bool {
-        // A length of 0 in the flags means that the last argument is the difference itself.
-        let udp = if udp { BPF_F_MARK_MANGLED_0.into() } else { 0 };
+    fn fix_checksum(&self, _field: &Be16, offset: usize, change: ChecksumChange) -> bool {
+        /// `BPF_F_IPV6` (Linux 6.16): in a `CHECKSUM_COMPLETE` skb the sum of the whole packet stays what it was.
+        const IPV6: u64 = 1 << 7;
+
+        let udp = if change.udp { BPF_F_MARK_MANGLED_0.into() } else { 0 };
+        // A length of 0 in the flags means that the value is the difference itself.
         let replace = |delta: u16, flags: u64| {
             // SAFETY: the skb of the running program; the helper checks the offset.
-            unsafe { bpf_l4_csum_replace(self.ctx.skb.skb, offset as u32, 0, delta.into(), flags) == 0 }
+            unsafe { bpf_l4_csum_replace(self.ctx.skb.skb, offset as u32, 0, delta.into(), flags | udp) == 0 }
         };
         // In a CHECKSUM_PARTIAL skb the field holds the sum of the pseudo-header alone: addresses count, ports do not.
-        replace(address_delta, u64::from(BPF_F_PSEUDO_HDR) | udp)
-            && (process::is_zero(port_delta) || replace(port_delta, udp))
+        let addresses = u64::from(BPF_F_PSEUDO_HDR);
+        let replaced =
+            change.ipv6 && replace(change.address_delta, addresses | IPV6) || replace(change.address_delta, addresses); // an older kernel knows no such flag
+        replaced && (checksum::is_zero(change.port_delta) || replace(change.port_delta, 0))
     }
 }

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{EbpfContext as _, bindings::xdp_action, helpers::bpf_redirect, programs::XdpContext};
 use svcproxy_common::{
-    Packet, Verdict,
+    ChecksumChange, Packet, Verdict,
     abi::{Address, Delivery},
     flow::NextHop,
     process,
@@ -35,6 +35,7 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
 }
 
 impl Packet for XdpPacket<'_> {
+    const ROUTED: bool = false;
     const DELIVERY: Delivery = Delivery::XDP;
 
     #[inline(always)]
@@ -72,8 +73,8 @@ impl Packet for XdpPacket<'_> {
     }
 
     #[inline(always)]
-    fn fix_checksum(&self, field: &Be16, _offset: usize, address_delta: u16, port_delta: u16, udp: bool) -> bool {
-        field.set(process::updated_checksum(field.get(), address_delta, port_delta, udp));
+    fn fix_checksum(&self, field: &Be16, _offset: usize, change: ChecksumChange) -> bool {
+        field.set(change.apply(field.get()));
         true
     }
 }

@@ -24,7 +24,7 @@ use crate::{
     },
     input::{self, Input},
     manifest::Severity,
-    model::{Model, Options},
+    model::{Endpoint, Model, Options, Service},
     plan::{self, Diff, Limits},
     state::State,
 };
@@ -140,33 +140,9 @@ impl Proxy<'_> {
         let wanted = plan::plan(model, &current, &limits)?;
         self.datapath.maps.apply(&Diff::between(&current, &wanted))?;
         for service in &model.services {
-            let record = |state: &State| {
-                state
-                    .services
-                    .get(&service.name.to_string())
-                    .map(|record| record.cluster_ips.clone())
-            };
-            let addresses = service
-                .cluster_ips
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(",");
-            let ports: Vec<_> = service
-                .ports
-                .iter()
-                .map(|port| {
-                    let ready = port.endpoints.iter().filter(|endpoint| endpoint.ready).count();
-                    format!(
-                        "{}/{} to {ready} of {} endpoints",
-                        port.port,
-                        port.protocol,
-                        port.endpoints.len()
-                    )
-                })
-                .collect();
-            if record(&self.state).as_ref() != Some(&service.cluster_ips) {
-                info!("Service {}: {addresses}, {}", service.name, ports.join(", "));
+            let before = self.state.services.get(&service.name.to_string());
+            if before.is_none_or(|before| before.cluster_ips != service.cluster_ips) {
+                info!("{}", describe(service));
             }
         }
         self.state = state;
@@ -235,6 +211,35 @@ fn read(args: &RunArgs, state: &State) -> anyhow::Result<Option<(Model, State)>>
         }
     }
     Ok(model.map(|model| (model, state)))
+}
+
+/// `Service default/kubia: 10.96.175.78, 80/TCP to 3 endpoints`, counting those of the primary address's family.
+fn describe(service: &Service) -> String {
+    let addresses: Vec<_> = service.cluster_ips.iter().map(ToString::to_string).collect();
+    let primary = service.cluster_ips.first();
+    let ports = service.ports.iter().map(|port| {
+        let of_family = |endpoint: &&Endpoint| primary.is_none_or(|ip| ip.is_ipv4() == endpoint.address.is_ipv4());
+        let (ready, all) = port
+            .endpoints
+            .iter()
+            .filter(of_family)
+            .fold((0, 0), |(ready, all), endpoint| {
+                (ready + usize::from(endpoint.ready), all + 1)
+            });
+        let endpoints = match (ready, all) {
+            (1, 1) => "1 endpoint".to_owned(),
+            (ready, all) if ready == all => format!("{all} endpoints"),
+            (ready, all) => format!("{ready} ready of {all} endpoints"),
+        };
+        format!("{}/{} to {endpoints}", port.port, port.protocol)
+    });
+    let ports: Vec<_> = ports.collect();
+    format!(
+        "Service {}: {}, {}",
+        service.name,
+        addresses.join(","),
+        ports.join(", ")
+    )
 }
 
 /// Packets that the programs leave to the kernel's routing need it to forward.
