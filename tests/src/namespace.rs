@@ -136,6 +136,7 @@ pub fn run(command: &mut Command) -> Result<String> {
         .with_context(|| format!("cannot start `{shown}`"))?;
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
+        leftovers::unless_ending();
         let stderr = String::from_utf8_lossy(&output.stderr);
         bail!(
             "`{shown}` failed ({}): {}{}",
