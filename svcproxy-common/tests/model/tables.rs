@@ -1,0 +1,187 @@
+//! The maps as hash maps. What is stored is leaked, so that a reference stays good after its entry is gone, as in the
+//! kernel, where the slot stays readable.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    hash::Hash,
+    net::IpAddr,
+};
+
+use svcproxy_common::{
+    Table, Tables,
+    abi::{
+        Address, AffinityEntry, AffinityKey, Backend, BackendKey, FlowEntry, FlowKey, ServiceEntry, ServiceKey, V4Addr,
+        V6Addr,
+    },
+    flow::Live,
+};
+
+/// A map that takes `capacity` entries and then no more.
+pub struct HostMap<K, V: 'static> {
+    entries: RefCell<HashMap<K, &'static V>>,
+    pub capacity: Cell<usize>,
+}
+
+impl<K: Eq + Hash + Copy, V> HostMap<K, V> {
+    fn new() -> Self {
+        Self {
+            entries: RefCell::default(),
+            capacity: Cell::new(usize::MAX),
+        }
+    }
+
+    pub fn get(&self, key: &K) -> Option<&'static V> {
+        self.entries.borrow().get(key).copied()
+    }
+
+    pub fn insert(&self, key: K, value: V) -> bool {
+        let mut entries = self.entries.borrow_mut();
+        let room = entries.len() < self.capacity.get() || entries.contains_key(&key);
+        if room {
+            entries.insert(key, Box::leak(Box::new(value)));
+        }
+        room
+    }
+
+    pub fn remove(&self, key: &K) -> bool {
+        self.entries.borrow_mut().remove(key).is_some()
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.borrow().len()
+    }
+
+    pub fn keys(&self) -> Vec<K> {
+        self.entries.borrow().keys().copied().collect()
+    }
+
+    pub fn clear(&self) {
+        self.entries.borrow_mut().clear();
+    }
+}
+
+/// The maps of one family.
+pub struct FamilyTables<A: Address> {
+    pub flows: HostMap<FlowKey<A>, Live<FlowEntry<A>>>,
+    pub pending: HostMap<FlowKey<A>, Live<FlowEntry<A>>>,
+    pub services: HostMap<ServiceKey<A>, ServiceEntry>,
+    pub backends: HostMap<BackendKey, Backend<A>>,
+    pub affinity: HostMap<AffinityKey<A>, Live<AffinityEntry>>,
+}
+
+impl<A: Address> FamilyTables<A> {
+    fn new() -> Self {
+        Self {
+            flows: HostMap::new(),
+            pending: HostMap::new(),
+            services: HostMap::new(),
+            backends: HostMap::new(),
+            affinity: HostMap::new(),
+        }
+    }
+
+    pub fn table(&self, table: Table) -> &HostMap<FlowKey<A>, Live<FlowEntry<A>>> {
+        match table {
+            Table::Flows => &self.flows,
+            Table::Pending => &self.pending,
+        }
+    }
+}
+
+/// All maps.
+pub struct HostTables {
+    pub v4: FamilyTables<V4Addr>,
+    pub v6: FamilyTables<V6Addr>,
+    pub slots: HostMap<u32, u32>,
+    /// Lookups of Services, which only new connections may make.
+    pub service_lookups: Cell<usize>,
+}
+
+impl HostTables {
+    pub fn new() -> Self {
+        Self {
+            v4: FamilyTables::new(),
+            v6: FamilyTables::new(),
+            slots: HostMap::new(),
+            service_lookups: Cell::new(0),
+        }
+    }
+}
+
+/// An address that knows its half of the tables.
+pub trait Side: Address {
+    fn of(tables: &HostTables) -> &FamilyTables<Self>;
+    fn from_ip(ip: IpAddr) -> Self;
+    fn ip(self) -> IpAddr;
+}
+
+impl Side for V4Addr {
+    fn of(tables: &HostTables) -> &FamilyTables<Self> {
+        &tables.v4
+    }
+
+    fn from_ip(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(ip) => Self { octets: ip.octets() },
+            IpAddr::V6(ip) => panic!("{ip} is not IPv4"),
+        }
+    }
+
+    fn ip(self) -> IpAddr {
+        self.octets.into()
+    }
+}
+
+impl Side for V6Addr {
+    fn of(tables: &HostTables) -> &FamilyTables<Self> {
+        &tables.v6
+    }
+
+    fn from_ip(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V6(ip) => Self { octets: ip.octets() },
+            IpAddr::V4(ip) => panic!("{ip} is not IPv6"),
+        }
+    }
+
+    fn ip(self) -> IpAddr {
+        self.octets.into()
+    }
+}
+
+impl<A: Side> Tables<A> for HostTables {
+    fn flow(&self, table: Table, key: &FlowKey<A>) -> Option<&Live<FlowEntry<A>>> {
+        A::of(self).table(table).get(key)
+    }
+
+    fn set_flow(&self, table: Table, key: &FlowKey<A>, entry: &FlowEntry<A>) -> bool {
+        A::of(self).table(table).insert(*key, Live::new(*entry))
+    }
+
+    fn promote_flow(&self, key: &FlowKey<A>, entry: &Live<FlowEntry<A>>) -> bool {
+        let maps = A::of(self);
+        maps.flows.insert(*key, Live::new(super::node::snapshot(entry))) && maps.pending.remove(key)
+    }
+
+    fn service(&self, key: &ServiceKey<A>) -> Option<&ServiceEntry> {
+        self.service_lookups.set(self.service_lookups.get() + 1);
+        A::of(self).services.get(key)
+    }
+
+    fn slot(&self, index: u32) -> Option<u32> {
+        self.slots.get(&index).copied()
+    }
+
+    fn backend(&self, key: &BackendKey) -> Option<&Backend<A>> {
+        A::of(self).backends.get(key)
+    }
+
+    fn affinity(&self, key: &AffinityKey<A>) -> Option<&Live<AffinityEntry>> {
+        A::of(self).affinity.get(key)
+    }
+
+    fn set_affinity(&self, key: &AffinityKey<A>, entry: &AffinityEntry) {
+        A::of(self).affinity.insert(*key, Live::new(*entry));
+    }
+}
