@@ -4,6 +4,7 @@
 use crate::{
     Reason, Tables,
     abi::{Address, AffinityEntry, AffinityKey, Backend, BackendKey, FlowKey, ServiceEntry},
+    flow,
 };
 
 /// Chooses an endpoint of `service` for the connection that `key` opens.
@@ -37,7 +38,7 @@ where
     };
     match tables.affinity(&client) {
         Some(given) => {
-            let fresh = now.wrapping_sub(given.last_seen()) <= service.affinity_seconds;
+            let fresh = flow::age(given.last_seen(), now) <= service.affinity_seconds;
             given.set_last_seen(now);
             if fresh && let Ok(backend) = backend(given.endpoint()) {
                 return Ok(backend);

@@ -96,8 +96,8 @@ fn expired<A: Address>(
     state: FlowState,
     now: u32,
 ) -> bool {
-    let idle = now.wrapping_sub(entry.last_seen());
-    idle > state.timeout() && peer.is_none_or(|peer| now.wrapping_sub(peer.last_seen()) > state.timeout())
+    let idle = |half: &Live<FlowEntry<A>>| flow::age(half.last_seen(), now) > state.timeout();
+    idle(entry) && peer.is_none_or(idle)
 }
 
 /// Opens a connection to a Service: chooses its endpoint and stores both directions, the reply's first, so that no

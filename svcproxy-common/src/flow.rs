@@ -135,6 +135,12 @@ impl FlowState {
     }
 }
 
+/// Seconds since `last_seen`; none when another processor, whose clock read is later than ours, has stamped a later one.
+#[inline(always)]
+pub const fn age(last_seen: u32, now: u32) -> u32 {
+    now.saturating_sub(last_seen)
+}
+
 /// The key of the other direction: the rewritten packet, turned round.
 #[inline(always)]
 pub fn reverse_key<A: Address>(key: &FlowKey<A>, entry: &impl Translation<A>) -> FlowKey<A> {

@@ -122,3 +122,15 @@ fn affinity_ends_when_its_time_without_a_new_connection_is_over() {
         }
     }
 }
+
+#[test]
+fn a_processor_whose_clock_reads_a_second_less_keeps_the_pod() {
+    for ip in Ip::ALL {
+        let mut sticky = Sticky::new(ip, &[1]);
+        let client = (1..).find(|&client| Sticky::new(ip, &[1, 2]).pod(client) == 2).unwrap();
+        assert_eq!(sticky.pod(client), 1);
+        sticky.serve(&[1, 2]);
+        sticky.node.now.set(sticky.node.now.get() - 1);
+        assert_eq!(sticky.pod(client), 1);
+    }
+}

@@ -99,3 +99,25 @@ fn either_direction_keeps_the_connection() {
         }
     }
 }
+
+#[test]
+fn a_processor_whose_clock_reads_a_second_less_forgets_nothing() {
+    // Between reading the clock and looking at the entry, another processor may have stamped a later second.
+    for ip in Ip::ALL {
+        for (protocol, packets, _) in STATES {
+            for direction in [">.", "<."] {
+                let node = node_after(ip, protocol, packets);
+                node.wait(1);
+                node.forward(&frame(ip, protocol, ">."));
+                node.forward(&frame(ip, protocol, "<."));
+                node.now.set(node.now.get() - 1);
+                node.forward(&frame(ip, protocol, direction));
+                assert_eq!(
+                    node.forward(&frame(ip, protocol, ">.")),
+                    ip.pod(1, 8080),
+                    "{packets:?} {direction}"
+                );
+            }
+        }
+    }
+}
