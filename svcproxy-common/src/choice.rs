@@ -39,12 +39,14 @@ where
     match tables.affinity(&client) {
         Some(given) => {
             let fresh = flow::age(given.last_seen(), now) <= service.affinity_seconds;
-            given.set_last_seen(now);
             if fresh && let Ok(backend) = backend(given.endpoint()) {
+                given.set_last_seen(now);
                 return Ok(backend);
             }
             let endpoint = slot(tables, service, client_hash(key.src))?;
+            // In this order: another processor must not see the old endpoint refreshed.
             given.set_endpoint(endpoint);
+            given.set_last_seen(now);
             backend(endpoint)
         }
         None => {

@@ -134,3 +134,19 @@ fn a_processor_whose_clock_reads_a_second_less_keeps_the_pod() {
         assert_eq!(sticky.pod(client), 1);
     }
 }
+
+#[test]
+fn a_connection_that_found_no_endpoint_refreshes_nothing() {
+    for ip in Ip::ALL {
+        let mut sticky = Sticky::new(ip, &[1]);
+        let client = (1..).find(|&client| Sticky::new(ip, &[1, 2]).pod(client) == 2).unwrap();
+        assert_eq!(sticky.pod(client), 1);
+        sticky.serve(&[]);
+        for _ in 0..=TIMEOUT {
+            sticky.node.wait(1);
+            assert_eq!(sticky.open(client, 80), Err(Reason::NoEndpoint));
+        }
+        sticky.serve(&[1, 2]);
+        assert_eq!(sticky.pod(client), 2);
+    }
+}
