@@ -202,7 +202,7 @@ fn ethernet(ethertype: u16) -> Vec<u8> {
 }
 
 /// Source and destination of a TCP or UDP frame.
-pub(super) fn sockets(frame: &[u8]) -> (SocketAddr, SocketAddr) {
+pub fn sockets(frame: &[u8]) -> (SocketAddr, SocketAddr) {
     let field = |offset: usize, length: usize| &frame[offset..offset + length];
     let (src, dst, ports): (IpAddr, IpAddr, usize) = match field(12, 2) {
         [0x08, 0x00] => {

@@ -19,8 +19,8 @@ mod tables;
 
 pub use self::{
     cluster::{Cluster, Port, service},
-    frame::{Frame, MAC_CLIENT, MAC_NODE, arp, tcp, udp},
-    node::{Node, Outcome, flow_key, next_hop, snapshot},
+    frame::{Frame, MAC_CLIENT, MAC_NODE, arp, sockets, tcp, udp},
+    node::{Node, Outcome, flow_key, live_affinity, next_hop, snapshot},
     packet::{Hook, TcIn, TcOut, Xdp},
     tables::{FamilyTables, HostTables, Side},
 };
@@ -51,6 +51,11 @@ impl Ip {
     /// An endpoint.
     pub fn pod(self, number: u16, port: u16) -> SocketAddr {
         self.socket([10, 244], 0x244, number, port)
+    }
+
+    /// An endpoint in another network.
+    pub fn other_pod(self, number: u16, port: u16) -> SocketAddr {
+        self.socket([10, 245], 0x245, number, port)
     }
 
     fn socket(self, v4: [u8; 2], v6: u16, number: u16, port: u16) -> SocketAddr {

@@ -8,7 +8,7 @@ use std::{
 
 use svcproxy_common::{
     Reason, Table, Verdict,
-    abi::{Address, Delivery, FlowEntry, FlowKey, FlowState, Protocol, V4Addr, V6Addr},
+    abi::{Address, AffinityEntry, Delivery, FlowEntry, FlowKey, FlowState, Protocol, V4Addr, V6Addr},
     flow::{Live, NextHop},
     process,
 };
@@ -161,5 +161,13 @@ pub fn next_hop(ifindex: u32, mtu: u16, delivery: Delivery) -> NextHop {
         mtu,
         dst_mac: [2, 0, 0, 0, 9, 1],
         src_mac: [2, 0, 0, 0, 9, 2],
+    }
+}
+
+/// A copy of what a client was given.
+pub fn live_affinity(entry: &Live<AffinityEntry>) -> AffinityEntry {
+    AffinityEntry {
+        endpoint: entry.endpoint(),
+        last_seen: entry.last_seen(),
     }
 }

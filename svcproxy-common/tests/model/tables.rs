@@ -56,6 +56,11 @@ impl<K: Eq + Hash + Copy, V> HostMap<K, V> {
         self.entries.borrow().keys().copied().collect()
     }
 
+    pub fn contents<T>(&self, value: impl Fn(&V) -> T) -> Vec<(K, T)> {
+        let entries = self.entries.borrow();
+        entries.iter().map(|(key, entry)| (*key, value(entry))).collect()
+    }
+
     pub fn clear(&self) {
         self.entries.borrow_mut().clear();
     }

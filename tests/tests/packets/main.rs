@@ -1,0 +1,12 @@
+//! The real programs, frame by frame (`BPF_PROG_TEST_RUN`): bytes in, verdict and bytes out.
+//!
+//! These tests need root, and fail without it. They load the programs once, into a network namespace of their own
+//! that ends with them; nothing is attached outside of it.
+
+mod cases;
+mod differential;
+mod figures;
+mod forwarding;
+#[path = "../../../svcproxy-common/tests/model/mod.rs"]
+mod model;
+mod world;
