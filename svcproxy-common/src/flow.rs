@@ -90,7 +90,13 @@ impl FlowState {
         )
     }
 
-    /// The state of an original half that is derived anew from the reply half.
+    /// Whether a client's SYN begins a new connection: it has closed the old one.
+    #[inline(always)]
+    pub const fn reopens(self) -> bool {
+        matches!(self, Self::CLOSING | Self::FIN_CLIENT)
+    }
+
+    /// The state of an established connection's original half that is derived anew from the reply half.
     #[inline(always)]
     pub const fn derived(protocol: Protocol) -> Self {
         match protocol {

@@ -110,7 +110,7 @@ fn across_replacement(ip: Ip, packets: &[&str], then: &str) -> [SocketAddr; 2] {
 #[test]
 fn only_a_new_connection_goes_to_a_new_endpoint() {
     #[rustfmt::skip]
-    let table: [(&[&str], &str, bool); 12] = [
+    let table: [(&[&str], &str, bool); 14] = [
         (&[">S"], "S", false), // a SYN sent again
         (&[">S", "<S."], "S", false),
         (&[">S", "<S."], ".", false),
@@ -121,6 +121,8 @@ fn only_a_new_connection_goes_to_a_new_endpoint() {
         (&[">S", "<S.", ">.", ">F.", "<F."], "F.", false),
         (&[">S", "<S.", ">.", ">F.", "<F."], "S", true),
         (&[">S", "<S.", ">.", "<F.", ">F."], "S", true),
+        (&[">S", "<S.", ">.", ">F."], "S", true), // its endpoint has died before it could close
+        (&[">S", "<S.", ">.", "<F."], "S", false),
         (&[">S", "<R."], "S", true),
         (&[">S", "<S.", ">.", ">R"], "S", true),
     ];
@@ -147,7 +149,6 @@ fn an_evicted_direction_is_derived_from_the_other() {
         node.wait(1);
         assert_eq!(node.forward(&tcp(client, vip, ".")), pod);
         assert_eq!(node.flow(TCP, pod, client), Some((Flows, AWAIT_REPLY)));
-        node.wait(1);
         assert_eq!(node.run(&tcp(pod, client, ".")).src(), vip);
         assert_eq!(node.flow(TCP, pod, client), Some((Flows, REPLY)));
 
@@ -217,5 +218,71 @@ fn without_room_in_flows_a_connection_stays_pending_and_works() {
             let pod = exchange(&node, client, vip, &[">S", "<S.", ">.", "<.", ">.", "<."]);
             assert_eq!(node.forward(&tcp(client, vip, ".")), pod);
         }
+    }
+}
+
+#[test]
+fn a_new_connection_begins_pending_and_leaves_nothing_of_the_old() {
+    for ip in Ip::ALL {
+        for protocol in [TCP, UDP] {
+            let node = Node::new();
+            let mut cluster = Cluster::default();
+            let (client, vip) = (ip.client(1, 5000), vip(ip, protocol));
+            let frame = |src, dst, flags| match protocol {
+                TCP => tcp(src, dst, flags),
+                UDP => udp(src, dst),
+            };
+            let mut serve = |pod| cluster.put(&node.tables, service(1, protocol, vip, &endpoints(ip, 8080, [pod])));
+            serve(1);
+            let old = node.forward(&frame(client, vip, "S"));
+            node.forward(&frame(old, client, "S."));
+            node.forward(&frame(client, vip, "."));
+            node.forward(&frame(client, vip, "R"));
+            assert_eq!(node.entries(), [2, 0]);
+            node.wait(if protocol == UDP { 121 } else { 0 });
+            serve(2);
+            let new = node.forward(&frame(client, vip, "S"));
+            assert_ne!(new, old);
+            assert_eq!(node.entries(), [0, 2], "{protocol}");
+
+            // The former endpoint has no say in it.
+            let before = node.flow(protocol, client, vip);
+            let late = node.run(&frame(old, client, "R"));
+            assert_eq!(late.verdict, Err(Reason::NotAService));
+            assert_eq!(node.flow(protocol, client, vip), before);
+        }
+    }
+}
+
+#[test]
+fn a_pending_connection_that_lost_a_direction_still_needs_the_client_s_answer() {
+    for ip in Ip::ALL {
+        let node = node(ip, 3);
+        let (client, vip) = (ip.client(1, 5000), vip(ip, TCP));
+        let pod = exchange(&node, client, vip, &[">S", "<S."]);
+        node.evict(TCP, client, vip);
+        node.forward(&tcp(pod, client, "S."));
+        assert_eq!(node.forward(&tcp(client, vip, "S")), pod);
+        assert_eq!(node.entries(), [0, 2]);
+        node.forward(&tcp(client, vip, "."));
+        assert_eq!(node.entries(), [2, 0]);
+    }
+}
+
+#[test]
+fn a_late_packet_of_a_former_endpoint_changes_nothing() {
+    // The reply half of the old connection outlived its original half, which was evicted.
+    for ip in Ip::ALL {
+        let node = Node::new();
+        let mut cluster = Cluster::default();
+        let (client, vip) = (ip.client(1, 5000), vip(ip, TCP));
+        let mut serve = |pod| cluster.put(&node.tables, service(1, TCP, vip, &endpoints(ip, 8080, [pod])));
+        serve(1);
+        let old = exchange(&node, client, vip, &[">S", "<S."]);
+        node.evict(TCP, client, vip);
+        serve(2);
+        exchange(&node, client, vip, &[">S", "<S."]);
+        assert_eq!(node.run(&tcp(old, client, "R")).verdict, Err(Reason::NotAService));
+        assert_eq!(node.flow(TCP, client, vip), Some((Pending, SYN_RECV)));
     }
 }

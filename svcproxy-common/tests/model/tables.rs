@@ -166,7 +166,15 @@ impl<A: Side> Tables<A> for HostTables {
 
     fn promote_flow(&self, key: &FlowKey<A>, entry: &Live<FlowEntry<A>>) -> bool {
         let maps = A::of(self);
-        maps.flows.insert(*key, Live::new(super::node::snapshot(entry))) && maps.pending.remove(key)
+        let inserted = maps.flows.insert(*key, Live::new(super::node::snapshot(entry)));
+        if inserted {
+            maps.pending.remove(key);
+        }
+        inserted
+    }
+
+    fn forget_flow(&self, table: Table, key: &FlowKey<A>) {
+        A::of(self).table(table).remove(key);
     }
 
     fn service(&self, key: &ServiceKey<A>) -> Option<&ServiceEntry> {
