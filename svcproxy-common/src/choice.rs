@@ -83,6 +83,13 @@ fn hash<A: Address>(key: &FlowKey<A>) -> u64 {
     mix(mix(mix(0, key.src.bits()), key.dst.bits()), ports)
 }
 
+/// A port to give to a connection whose client's own is taken: any but the privileged, another for each turn.
+#[inline(always)]
+pub fn port<A: Address>(key: &FlowKey<A>, turn: u32) -> u16 {
+    const FIRST: u64 = 1024;
+    (FIRST + (((mix(hash(key), turn.into()) >> 32) * (65_536 - FIRST)) >> 32)) as u16
+}
+
 /// Hash of a client alone: every port of a Service, and every node, agrees on it before anything is stored.
 #[inline(always)]
 fn client_hash<A: Address>(client: A) -> u64 {

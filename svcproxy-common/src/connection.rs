@@ -127,16 +127,23 @@ where
         })
         .ok_or(Reason::NotAService)?;
     let backend = choice::choose(tables, key, service, now)?;
-    let next_hop = packet.next_hop(key.src, backend.address);
-
     // One slot for both entries: that of the reply becomes that of the request.
-    let reply_key = FlowKey {
+    let mut reply_key = FlowKey {
         src: backend.address,
         dst: key.src,
         src_port: backend.port as u16,
         dst_port: key.src_port,
         protocol: key.protocol,
     };
+    let mut turn = 0;
+    while !vacant(tables, &reply_key, key, now) {
+        if turn == PORTS_TRIED {
+            return Err(Reason::FlowTableFull);
+        }
+        reply_key.dst_port = choice::port(key, turn);
+        turn += 1;
+    }
+    let next_hop = packet.next_hop(key.src, reply_key.src);
     let (vip, client) = ((key.dst, key.dst_port), (key.src, key.src_port));
     let mut entry = FlowEntry::new(&reply_key, vip, client, FlowState::AWAIT_REPLY, now);
     let stored = tables.set_flow(Table::Pending, &reply_key, &entry) && {
@@ -144,4 +151,34 @@ where
         tables.set_flow(Table::Pending, key, &entry)
     };
     if stored { Ok(()) } else { Err(Reason::FlowTableFull) }
+}
+
+/// How many ports are tried for a client whose own is taken. With every second port taken, one connection in 256
+/// finds none.
+const PORTS_TRIED: u32 = 8;
+
+/// Whether replies with this key can be those of `key`'s connection. They cannot while the same client has another
+/// connection to the same endpoint from the same port, through another port or Service: the endpoint would take the
+/// two for one. What is left of an earlier connection under this key is removed.
+#[inline(always)]
+fn vacant<A, T>(tables: &T, reply_key: &FlowKey<A>, key: &FlowKey<A>, now: u32) -> bool
+where
+    A: Address,
+    T: Tables<A>,
+{
+    for table in [Table::Flows, Table::Pending] {
+        let Some(reply) = tables.flow(table, reply_key) else {
+            continue;
+        };
+        let original_key = flow::reverse_key(reply_key, reply);
+        if original_key != *key {
+            let original = tables.flow(table, &original_key);
+            let state = original.map_or(FlowState::REPLY, |original| original.state());
+            if !expired(reply, original, state, now) {
+                return false;
+            }
+        }
+        tables.forget_flow(table, reply_key);
+    }
+    true
 }

@@ -2,6 +2,7 @@
 
 mod affinity;
 mod checksums;
+mod clashes;
 mod connections;
 mod distribution;
 mod expiry;
