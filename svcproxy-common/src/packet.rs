@@ -27,7 +27,14 @@ pub trait Packet {
     /// nothing this hook could do itself.
     fn next_hop<A: Address>(&self, src: A, dst: A) -> NextHop;
 
-    /// Changes a transport checksum, `field` at `offset`, for new addresses and new ports. The last change made to a
-    /// packet: on tc every view ends here. False when the kernel refuses.
-    fn fix_checksum(&self, field: &Be16, offset: usize, address_delta: u16, port_delta: u16, udp: bool) -> bool;
+    /// Changes a transport checksum, `field` at `offset`, for new addresses of family `A` and new ports. The last
+    /// change made to a packet: on tc every view ends here. False when the kernel refuses.
+    fn fix_checksum<A: Address>(
+        &self,
+        field: &Be16,
+        offset: usize,
+        address_delta: u16,
+        port_delta: u16,
+        udp: bool,
+    ) -> bool;
 }

@@ -108,7 +108,7 @@ where
     if udp && transport.checksum.get() == 0 {
         return Ok(verdict); // UDP over IPv4 without a checksum keeps none (RFC 768)
     }
-    if packet.fix_checksum(
+    if packet.fix_checksum::<F::Address>(
         transport.checksum,
         transport.checksum_offset,
         address_delta,

@@ -4,12 +4,12 @@
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC},
-    helpers::{bpf_l4_csum_replace, bpf_redirect_peer},
+    helpers::{bpf_csum_update, bpf_l4_csum_replace, bpf_redirect_peer},
     programs::TcContext,
 };
 use svcproxy_common::{
     Packet, Reason, Verdict,
-    abi::{Address, Delivery},
+    abi::{Address, Delivery, V6Addr},
     flow::NextHop,
     process,
     wire::{Be16, Wire},
@@ -94,7 +94,14 @@ impl<const IN: bool> Packet for TcPacket<'_, IN> {
     }
 
     #[inline(always)]
-    fn fix_checksum(&self, _field: &Be16, offset: usize, address_delta: u16, port_delta: u16, udp: bool) -> bool {
+    fn fix_checksum<A: Address>(
+        &self,
+        _field: &Be16,
+        offset: usize,
+        address_delta: u16,
+        port_delta: u16,
+        udp: bool,
+    ) -> bool {
         // A length of 0 in the flags means that the last argument is the difference itself.
         let udp = if udp { BPF_F_MARK_MANGLED_0.into() } else { 0 };
         let replace = |delta: u16, flags: u64| {
@@ -102,7 +109,16 @@ impl<const IN: bool> Packet for TcPacket<'_, IN> {
             unsafe { bpf_l4_csum_replace(self.ctx.skb.skb, offset as u32, 0, delta.into(), flags) == 0 }
         };
         // In a CHECKSUM_PARTIAL skb the field holds the sum of the pseudo-header alone: addresses count, ports do not.
-        replace(address_delta, u64::from(BPF_F_PSEUDO_HDR) | udp)
-            && (process::is_zero(port_delta) || replace(port_delta, udp))
+        if !replace(address_delta, u64::from(BPF_F_PSEUDO_HDR) | udp) {
+            return false;
+        }
+        if A::AF == V6Addr::AF {
+            // In a CHECKSUM_COMPLETE skb the helper makes up for an address change that the IPv4 header's checksum has
+            // cancelled. IPv6 has none, so the new addresses and the new checksum cancel each other, and what was made
+            // up is taken back. The flag that says so in one call, BPF_F_IPV6, makes a kernel before 6.16 refuse it.
+            // SAFETY: the skb of the running program; in other skbs the helper changes nothing.
+            unsafe { bpf_csum_update(self.ctx.skb.skb, address_delta.into()) };
+        }
+        process::is_zero(port_delta) || replace(port_delta, udp)
     }
 }

@@ -72,7 +72,14 @@ impl Packet for XdpPacket<'_> {
     }
 
     #[inline(always)]
-    fn fix_checksum(&self, field: &Be16, _offset: usize, address_delta: u16, port_delta: u16, udp: bool) -> bool {
+    fn fix_checksum<A: Address>(
+        &self,
+        field: &Be16,
+        _offset: usize,
+        address_delta: u16,
+        port_delta: u16,
+        udp: bool,
+    ) -> bool {
         field.set(process::updated_checksum(field.get(), address_delta, port_delta, udp));
         true
     }

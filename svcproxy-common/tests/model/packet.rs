@@ -87,7 +87,14 @@ impl<H: Hook> Packet for HostPacket<'_, H> {
             .unwrap_or(NextHop::ROUTING)
     }
 
-    fn fix_checksum(&self, field: &Be16, _offset: usize, address_delta: u16, port_delta: u16, udp: bool) -> bool {
+    fn fix_checksum<A: Address>(
+        &self,
+        field: &Be16,
+        _offset: usize,
+        address_delta: u16,
+        port_delta: u16,
+        udp: bool,
+    ) -> bool {
         field.set(updated_checksum(field.get(), address_delta, port_delta, udp));
         true
     }

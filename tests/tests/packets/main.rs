@@ -7,6 +7,7 @@ mod cases;
 mod differential;
 mod figures;
 mod forwarding;
+mod hardware_sum;
 #[path = "../../../svcproxy-common/tests/model/mod.rs"]
 mod model;
 mod world;
