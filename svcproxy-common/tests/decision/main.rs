@@ -9,6 +9,7 @@ mod expiry;
 mod forwarding;
 #[path = "../model/mod.rs"]
 mod model;
+mod processors;
 mod states;
 mod translation;
 mod untouched;

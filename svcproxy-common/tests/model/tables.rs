@@ -101,6 +101,13 @@ pub struct HostTables {
     pub slots: HostMap<u32, u32>,
     /// Lookups of Services, which only new connections may make.
     pub service_lookups: Cell<usize>,
+    interruption: RefCell<Option<Interruption>>,
+}
+
+/// What another processor does while this one is at work.
+struct Interruption {
+    lookups_left: usize,
+    run: Box<dyn FnOnce()>,
 }
 
 impl HostTables {
@@ -110,6 +117,30 @@ impl HostTables {
             v6: FamilyTables::new(),
             slots: HostMap::new(),
             service_lookups: Cell::new(0),
+            interruption: RefCell::new(None),
+        }
+    }
+
+    /// Has `run` happen after so many lookups of flows.
+    pub fn interrupt(&self, lookups: usize, run: impl FnOnce() + 'static) {
+        *self.interruption.borrow_mut() = Some(Interruption {
+            lookups_left: lookups,
+            run: Box::new(run),
+        });
+    }
+
+    /// Whether that has happened.
+    pub fn interrupted(&self) -> bool {
+        self.interruption.borrow().is_none()
+    }
+
+    fn looked_up_a_flow(&self) {
+        let due = self.interruption.borrow_mut().take_if(|interruption| {
+            interruption.lookups_left = interruption.lookups_left.saturating_sub(1);
+            interruption.lookups_left == 0
+        });
+        if let Some(interruption) = due {
+            (interruption.run)();
         }
     }
 }
@@ -157,7 +188,9 @@ impl Side for V6Addr {
 
 impl<A: Side> Tables<A> for HostTables {
     fn flow(&self, table: Table, key: &FlowKey<A>) -> Option<&Live<FlowEntry<A>>> {
-        A::of(self).table(table).get(key)
+        let entry = A::of(self).table(table).get(key);
+        self.looked_up_a_flow();
+        entry
     }
 
     fn set_flow(&self, table: Table, key: &FlowKey<A>, entry: &FlowEntry<A>) -> bool {
