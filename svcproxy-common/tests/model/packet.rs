@@ -4,7 +4,7 @@ use std::{cell::Cell, marker::PhantomData};
 
 use svcproxy_common::{
     Packet,
-    abi::{Address, Delivery},
+    abi::{Address, Delivery, V6Addr},
     flow::NextHop,
     process::updated_checksum,
     wire::{Be16, Wire},
@@ -81,7 +81,11 @@ impl<H: Hook> Packet for HostPacket<'_, H> {
         self.node.now.get()
     }
 
-    fn next_hop<A: Address>(&self, _src: A, dst: A) -> NextHop {
+    fn next_hop<A: Address>(&self, src: A, dst: A) -> NextHop {
+        // From a multicast address the kernel finds no way (`bpf_ipv6_fib_lookup`, net/core/filter.c).
+        if A::AF == V6Addr::AF && src.fib()[0].to_ne_bytes()[0] == 0xff {
+            return NextHop::ROUTING;
+        }
         let hop = self.node.next_hops.borrow().get(&(A::AF, dst.fib())).copied();
         hop.filter(|hop| hop.delivery == H::DELIVERY)
             .unwrap_or(NextHop::ROUTING)

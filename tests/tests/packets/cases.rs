@@ -7,8 +7,9 @@ use svcproxy_common::{
 };
 
 use crate::{
+    cluster::service,
     model::{Frame, Ip, arp, judge, sockets, tcp, udp},
-    world::{World, least, service, world},
+    world::{World, least, world},
 };
 
 /// Two Services: `ip.vip(1)` with TCP 80 and UDP 53 on pods 1 to 3, `ip.vip(2)` with TCP 80 and no pod.

@@ -21,8 +21,9 @@ use svcproxy_common::{
 };
 
 use crate::{
+    cluster::service,
     model::{FamilyTables, Frame, Ip, Node, Outcome, Side, TcIn, TcOut, Xdp, arp, live_affinity, snapshot, tcp, udp},
-    world::{MTU_VETH0, MTU_VETH1, NEIGHBOUR, NEIGHBOURS, World, least, service, world},
+    world::{MTU_VETH0, MTU_VETH1, NEIGHBOUR, NEIGHBOURS, World, least, world},
 };
 
 /// What packets are drawn from: few enough that they meet each other.

@@ -12,8 +12,9 @@ use svcproxy_common::abi::{
 };
 
 use crate::{
+    cluster::service,
     model::{Frame, Ip, judge, sockets, tcp},
-    world::{MTU_VETH1, NEIGHBOUR, NEIGHBOURS, World, service, world},
+    world::{MTU_VETH1, NEIGHBOUR, NEIGHBOURS, World, world},
 };
 
 /// Where the one pod of a Service is.

@@ -10,8 +10,9 @@ use svcproxy::datapath::{Datapath, links::Hook};
 use svcproxy_common::abi::Protocol::{TCP, UDP};
 
 use crate::{
+    cluster::service,
     model::{Frame, Ip, judge, sockets, tcp, udp},
-    world::{service, world},
+    world::world,
 };
 
 /// The part of `union bpf_attr` that `BPF_PROG_TEST_RUN` takes (linux/bpf.h).

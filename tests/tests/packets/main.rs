@@ -4,6 +4,7 @@
 //! that ends with them; nothing is attached outside of it.
 
 mod cases;
+mod cluster;
 mod differential;
 mod figures;
 mod forwarding;

@@ -10,7 +10,6 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::Write as _,
-    net::SocketAddr,
     process::{Command, Stdio},
     sync::{LazyLock, Mutex, MutexGuard, PoisonError},
     thread,
@@ -27,7 +26,7 @@ use svcproxy::{
         links::Hook,
         trial::{Action, Outcome, Trial},
     },
-    model::{Endpoint, Model, Protocol, Service, ServiceName, ServicePort, ServiceType},
+    model::{Model, Service},
     plan::{Diff, Limits, MapContents, plan},
 };
 use svcproxy_common::{
@@ -215,38 +214,6 @@ pub(crate) fn least(hook: Hook, frame: &[u8]) -> usize {
         (_, [0x08, 0x00]) => 14 + 20,
         (_, [0x86, 0xdd]) => 14 + 40,
         _ => 15,
-    }
-}
-
-/// A Service with one address and ports with their endpoints.
-pub(crate) fn service(name: &str, affinity: Option<u32>, ports: &[(Protocol, SocketAddr, &[SocketAddr])]) -> Service {
-    let endpoint = |socket: &SocketAddr| Endpoint {
-        address: socket.ip(),
-        port: socket.port(),
-        ready: true,
-        serving: true,
-        terminating: false,
-        node_name: None,
-        pod: None,
-    };
-    Service {
-        name: ServiceName {
-            namespace: "default".into(),
-            name: name.into(),
-        },
-        service_type: ServiceType::ClusterIp,
-        cluster_ips: vec![ports[0].1.ip()],
-        affinity_seconds: affinity,
-        selector: BTreeMap::new(),
-        ports: ports
-            .iter()
-            .map(|(protocol, vip, endpoints)| ServicePort {
-                name: format!("{protocol}-{}", vip.port()).to_lowercase(),
-                protocol: *protocol,
-                port: vip.port(),
-                endpoints: endpoints.iter().map(endpoint).collect(),
-            })
-            .collect(),
     }
 }
 
