@@ -74,7 +74,9 @@ where
     if first_reply || entry.last_seen() != now {
         entry.set_last_seen(now);
         // Routes and neighbours change: once a second each direction asks again.
-        entry.set_next_hop(packet.next_hop(entry.src(), entry.dst()));
+        if !P::ROUTED {
+            entry.set_next_hop(packet.next_hop(entry.src(), entry.dst()));
+        }
     }
     match peer {
         // The other half was evicted. It can be derived from this one.

@@ -29,7 +29,7 @@ pub trait Packet {
     fn now(&self) -> u32;
 
     /// Asks the kernel's routing where a packet from `src` to `dst` goes. [`NextHop::ROUTING`] when the answer is
-    /// nothing this hook could do itself.
+    /// nothing this hook could do itself. Not asked for packets that have been routed.
     fn next_hop<A: Address>(&self, src: A, dst: A) -> NextHop;
 
     /// Changes a transport checksum, `field` at `offset` bytes. The last change made to a packet: on tc every view

@@ -84,9 +84,6 @@ impl<const IN: bool> Packet for TcPacket<'_, IN> {
 
     #[inline(always)]
     fn next_hop<A: Address>(&self, src: A, dst: A) -> NextHop {
-        if !IN {
-            return NextHop::ROUTING;
-        }
         // SAFETY: the context of the running program.
         unsafe {
             let ifindex = (*self.ctx.skb.skb).ifindex;

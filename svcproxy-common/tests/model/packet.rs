@@ -84,9 +84,6 @@ impl<H: Hook> Packet for HostPacket<'_, H> {
     }
 
     fn next_hop<A: Address>(&self, src: A, dst: A) -> NextHop {
-        if H::ROUTED {
-            return NextHop::ROUTING;
-        }
         // From a multicast address the kernel finds no way (`bpf_ipv6_fib_lookup`, net/core/filter.c).
         if A::AF == V6Addr::AF && src.fib()[0].to_ne_bytes()[0] == 0xff {
             return NextHop::ROUTING;

@@ -95,6 +95,17 @@ fn table(ip: Ip) -> Vec<(&'static str, Vec<u8>, Reason)> {
     table
 }
 
+/// Where packets come in: only there do connections open.
+const INGRESS: [Hook; 2] = [Hook::Xdp, Hook::TcIn];
+
+/// What becomes of a first packet at a hook for which the table says `reason`.
+fn at(hook: Hook, reason: Reason) -> Reason {
+    match reason {
+        Translated | NoEndpoint if hook == Hook::TcOut => NotAService,
+        reason => reason,
+    }
+}
+
 #[test]
 fn every_program_counts_every_packet_under_its_reason() {
     let mut world = world();
@@ -104,8 +115,8 @@ fn every_program_counts_every_packet_under_its_reason() {
             for hook in Hook::ALL {
                 world.forget();
                 let (counted, outcome) = world.counted(hook, &frame);
-                assert_eq!(counted, reason, "{hook} {ip:?} {name}");
-                if reason == Translated {
+                assert_eq!(counted, at(hook, reason), "{hook} {ip:?} {name}");
+                if counted == Translated {
                     assert_eq!(outcome.action, Action::Pass, "{hook} {ip:?} {name}");
                     assert_ne!(outcome.frame, frame, "{hook} {ip:?} {name}");
                     judge::assert_valid(&outcome.frame);
@@ -127,7 +138,7 @@ fn a_packet_cut_off_anywhere_within_its_headers_passes_unchanged() {
                     let (counted, outcome) = world.counted(hook, &frame[..length]);
                     assert_eq!(outcome.action, Action::Pass, "{hook} {ip:?} {name} {length}");
                     assert!(
-                        counted == Truncated || counted == reason,
+                        counted == Truncated || counted == at(hook, reason),
                         "{hook} {ip:?} {name} {length}: {counted:?}"
                     );
                 }
@@ -142,7 +153,7 @@ fn a_packet_cut_off_in_its_payload_is_translated_as_the_whole_would_be() {
     serve(&mut world);
     for ip in Ip::ALL {
         for (name, frame, reason) in table(ip).into_iter().filter(|(_, frame, _)| frame.len() < 200) {
-            for hook in Hook::ALL {
+            for hook in INGRESS {
                 world.forget();
                 let whole = world.run_bytes(hook, &frame, 0);
                 for length in headers(&frame).max(least(hook, &frame))..frame.len() {
@@ -174,7 +185,7 @@ fn replies_come_from_the_service_whatever_hook_they_leave_by() {
     let mut world = world();
     serve(&mut world);
     for ip in Ip::ALL {
-        for (forward, back) in (0..9).map(|pair| (Hook::ALL[pair / 3], Hook::ALL[pair % 3])) {
+        for (forward, back) in (0..6).map(|pair| (INGRESS[pair / 3], Hook::ALL[pair % 3])) {
             for (protocol, vip) in [(TCP, ip.vip(1, 80)), (UDP, ip.vip(1, 53))] {
                 world.forget();
                 let client = ip.client(1, 5000);

@@ -35,10 +35,12 @@ fn host_and_kernel_agree_on_random_packets() {
     let number = |name: &str, default: u64| env::var(name).map_or(default, |text| text.parse().expect(name));
     let (packets, seed) = (number("SVCPROXY_PACKETS", 20_000), number("SVCPROXY_SEED", 1));
     let mut world = world();
-    for (hook, delivery) in [
-        (Hook::Xdp, Delivery::XDP),
-        (Hook::TcIn, Delivery::PEER),
-        (Hook::TcOut, Delivery::XDP),
+    for (hooks, delivery) in [
+        (&[Hook::Xdp][..], Delivery::XDP),
+        (&[Hook::TcIn], Delivery::PEER),
+        // On its way out no packet opens a connection. Nor does it ask for a next hop; with one for tc the outcome would
+        // depend on when the kernel's second ends.
+        (&[Hook::TcIn, Hook::TcOut], Delivery::XDP),
     ] {
         world.forget();
         world.deliver(Some(delivery), Some(delivery));
@@ -48,6 +50,7 @@ fn host_and_kernel_agree_on_random_packets() {
         let mut translated = 0;
         for index in 0..packets {
             let frame = random_frame(&mut random);
+            let hook = hooks[random.usize(..hooks.len())];
             if frame.len() < least(hook, &frame) {
                 continue;
             }
@@ -64,7 +67,7 @@ fn host_and_kernel_agree_on_random_packets() {
             translated += u64::from(ours.verdict.is_ok());
         }
         println!(
-            "{hook}: {packets} packets, {translated} translated, entries {:?}, {:.1?}",
+            "{hooks:?}: {packets} packets, {translated} translated, entries {:?}, {:.1?}",
             node.entries(),
             start.elapsed()
         );

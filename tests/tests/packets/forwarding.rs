@@ -62,7 +62,7 @@ fn ttl(ip: Ip, frame: &[u8]) -> u8 {
 fn packets_are_sent_where_the_kernel_says_and_interfaces_allow() {
     let mut world = world();
     #[rustfmt::skip]
-    let table: [(Hook, Pod, [Option<Delivery>; 2], Action); 14] = [
+    let table: [(Hook, Pod, [Option<Delivery>; 2], Action); 12] = [
         // hook, where the pod is, what veth0 and veth1 take
         (Hook::Xdp, Pod::Veth0, [Some(XDP), Some(XDP)], Action::Transmit),
         (Hook::Xdp, Pod::Veth1, [Some(XDP), Some(XDP)], Action::Redirect),
@@ -76,8 +76,6 @@ fn packets_are_sent_where_the_kernel_says_and_interfaces_allow() {
         (Hook::TcIn, Pod::Veth1, [Some(XDP), Some(XDP)], Action::Pass),
         (Hook::TcIn, Pod::Unresolved, [None, Some(PEER)], Action::Pass),
         (Hook::TcIn, Pod::Unrouted, [None, Some(PEER)], Action::Pass),
-        (Hook::TcOut, Pod::Veth1, [None, Some(PEER)], Action::Pass),
-        (Hook::TcOut, Pod::Veth1, [Some(XDP), Some(XDP)], Action::Pass),
     ];
     for ip in Ip::ALL {
         for (hook, pod, [veth0, veth1], action) in table {
