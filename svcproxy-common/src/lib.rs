@@ -16,7 +16,6 @@ pub mod family;
 pub mod flow;
 pub mod maglev;
 mod packet;
-pub mod ports;
 pub mod process;
 pub mod reason;
 mod tables;

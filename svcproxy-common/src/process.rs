@@ -66,13 +66,17 @@ where
         _ => {
             let table = match connection::attend(packet, tables, &key, transport.flags, now) {
                 Attended::Known(table) => table,
-                Attended::Unknown(table) if !P::ROUTED => {
-                    connection::open(packet, tables, table, &key, now)?;
-                    table
+                Attended::Unknown if !P::ROUTED => {
+                    connection::open(packet, tables, &key, now)?;
+                    Table::Pending
                 }
-                Attended::Unknown(_) | Attended::Stray => return Err(Reason::NotAService),
+                Attended::Unknown | Attended::Stray => return Err(Reason::NotAService),
             };
-            tables.flow(table, &key).ok_or(Reason::FlowTableFull)?
+            match tables.flow(table, &key) {
+                Some(entry) => entry,
+                // Another processor has moved the connection meanwhile.
+                None => tables.flow(Table::Flows, &key).ok_or(Reason::FlowTableFull)?,
+            }
         }
     };
 
