@@ -21,7 +21,7 @@ over_xdp_and_tc!(
     connections_outlive_a_change_of_hooks,
 );
 
-/// A download that takes seconds, the daemon stopped and started again in its midst.
+/// A download of four seconds, the daemon stopped and started again in its midst.
 fn connections_outlive_the_daemon(mode: &str) {
     let Scenario { daemon, lab, ips } = Scenario::new(mode);
     let targets = ips.map(|ip| (ip, HTTP).into());
@@ -33,7 +33,7 @@ fn connections_outlive_the_daemon(mode: &str) {
                 client.enter(|| {
                     client::block_on(async {
                         let mut connection = Connection::open(target).await.unwrap();
-                        connection.download(length, Duration::from_millis(2)).await
+                        connection.download_at(15_000_000, length).await
                     })
                 })
             })
