@@ -4,6 +4,7 @@
 use crate::{
     Reason, Tables,
     abi::{Address, AffinityEntry, AffinityKey, Backend, BackendKey, Empty, EndpointSet, FlowKey, ServiceEntry},
+    flow,
 };
 
 /// Chooses an endpoint of `service`, out of `set`, for the connection that `key` opens.
@@ -38,13 +39,15 @@ where
     };
     match tables.affinity(&client) {
         Some(given) => {
-            let fresh = now.wrapping_sub(given.last_seen()) <= service.affinity_seconds;
-            given.set_last_seen(now);
+            let fresh = flow::age(given.last_seen(), now) <= service.affinity_seconds;
             if fresh && let Ok(backend) = backend(given.endpoint()) {
+                given.set_last_seen(now);
                 return Ok(backend);
             }
             let endpoint = slot(tables, set, client_hash(key.src))?;
+            // In this order: another processor must not see the old endpoint refreshed.
             given.set_endpoint(endpoint);
+            given.set_last_seen(now);
             backend(endpoint)
         }
         None => {
@@ -79,9 +82,15 @@ fn slot<A: Address>(tables: &impl Tables<A>, set: &EndpointSet, hash: u64) -> Re
 
 /// Hash of a connection, the same on every node: a lost entry finds its endpoint again.
 #[inline(always)]
-pub fn hash<A: Address>(key: &FlowKey<A>) -> u64 {
+fn hash<A: Address>(key: &FlowKey<A>) -> u64 {
     let ports = u64::from(key.src_port) << 48 | u64::from(key.dst_port) << 32 | key.protocol as u64;
     mix(mix(mix(0, key.src.bits()), key.dst.bits()), ports)
+}
+
+/// One of `count` ports from `first` on for a connection that cannot keep its client's: another for each turn.
+#[inline(always)]
+pub fn port<A: Address>(key: &FlowKey<A>, turn: u32, first: u32, count: u32) -> u16 {
+    (u64::from(first) + (((mix(hash(key), turn.into()) >> 32) * u64::from(count)) >> 32)) as u16
 }
 
 /// Hash of a client alone: every port of a Service, and every node, agrees on it before anything is stored.

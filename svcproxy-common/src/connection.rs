@@ -17,8 +17,8 @@ use crate::{
 pub enum Attended {
     /// The packet belongs to a connection that is kept here.
     Known(Table),
-    /// It does not. If it opens one, that is to be kept here.
-    Unknown(Table),
+    /// It does not. It may open one.
+    Unknown,
     /// It is the late reply of a connection that has been forgotten.
     Stray,
 }
@@ -31,27 +31,35 @@ where
     P: Packet,
     T: Tables<A>,
 {
-    let (table, entry) = match tables.flow(Table::Flows, key) {
-        Some(entry) => (Table::Flows, entry),
-        None => match tables.flow(Table::Pending, key) {
-            Some(entry) => (Table::Pending, entry),
-            None => return Attended::Unknown(Table::Pending),
-        },
+    // Pending before flows: another processor may be moving the connection that way, and who looks the other way
+    // round can miss it in both.
+    let pending = tables.flow(Table::Pending, key);
+    let (table, entry) = match (tables.flow(Table::Flows, key), pending) {
+        (Some(entry), _) => (Table::Flows, entry),
+        (None, Some(entry)) => (Table::Pending, entry),
+        (None, None) => return Attended::Unknown,
     };
     let reply = entry.state().is_reply();
     let peer_key = flow::reverse_key(key, entry);
     let peer = tables.flow(table, &peer_key);
+    if let Some(peer) = peer
+        && flow::reverse_key(&peer_key, peer) != *key
+    {
+        // Its place is another connection's. A reply is then a former endpoint's.
+        return if reply { Attended::Stray } else { Attended::Known(table) };
+    }
     // The half that keeps the connection's state.
     let original = if reply { peer } else { Some(entry) };
     let state = original.map_or(FlowState::REPLY, |original| original.state());
 
-    if expired(entry, peer, state, now) || (!reply && flags.opens() && state == FlowState::CLOSING) {
-        // The tuple begins anew, in the place it has. A reply no longer belongs to anything.
-        return if reply {
-            Attended::Stray
-        } else {
-            Attended::Unknown(table)
-        };
+    if expired(entry, peer, state, now) || (!reply && flags.opens() && state.reopens()) {
+        // The tuple begins anew. A reply no longer belongs to anything.
+        if reply {
+            return Attended::Stray;
+        }
+        tables.forget_flow(table, &peer_key);
+        tables.forget_flow(table, key);
+        return Attended::Unknown;
     }
 
     let next = state.step(flags, reply);
@@ -67,17 +75,21 @@ where
     if first_reply || entry.last_seen() != now {
         entry.set_last_seen(now);
         // Routes and neighbours change: once a second each direction asks again.
-        entry.set_next_hop(packet.route(Some(entry.src()), entry.dst()).next_hop);
+        if !P::ROUTED {
+            entry.set_next_hop(packet.route(Some(entry.src()), entry.dst()).next_hop);
+        }
     }
     match peer {
         // The other half was evicted. It can be derived from this one.
         None => {
-            let state = if reply {
-                FlowState::derived(key.protocol)
-            } else {
-                FlowState::AWAIT_REPLY
+            let state = match (reply, table) {
+                (false, _) => FlowState::AWAIT_REPLY,
+                (true, Table::Flows) => FlowState::derived(key.protocol),
+                (true, Table::Pending) => FlowState::initial(key.protocol).step(flags, true),
             };
-            tables.set_flow(table, &peer_key, &flow::reverse_entry(key, entry, state, now));
+            // Stamped a second ago, so that its first packet comes here and asks for a next hop.
+            let derived = flow::reverse_entry(key, entry, state, now.saturating_sub(1));
+            tables.set_flow(table, &peer_key, &derived);
             Attended::Known(table)
         }
         Some(peer) if table == Table::Pending && !reply && next.confirmed() => {
@@ -91,14 +103,14 @@ where
 
 /// Whether neither direction was used for longer than the state allows.
 #[inline(always)]
-fn expired<A: Address>(
+pub(crate) fn expired<A: Address>(
     entry: &Live<FlowEntry<A>>,
     peer: Option<&Live<FlowEntry<A>>>,
     state: FlowState,
     now: u32,
 ) -> bool {
-    let idle = now.wrapping_sub(entry.last_seen());
-    idle > state.timeout() && peer.is_none_or(|peer| now.wrapping_sub(peer.last_seen()) > state.timeout())
+    let idle = |half: &Live<FlowEntry<A>>| flow::age(half.last_seen(), now) > state.timeout();
+    idle(entry) && peer.is_none_or(idle)
 }
 
 /// Decides whether a packet opens a connection to a Service, and to which endpoint: the first half of [`open`].
@@ -119,10 +131,10 @@ where
     Ok(())
 }
 
-/// Opens a connection to the endpoint that [`choose`] has chosen: stores both directions, the reply's first, so that no
-/// request is ever forwarded whose reply would not be recognised.
+/// Opens a connection to the endpoint that [`choose`] has chosen: stores both directions as pending, the reply's first,
+/// so that no request is ever forwarded whose reply would not be recognised.
 #[inline(never)]
-pub fn open<A, P, T>(packet: &P, tables: &T, table: Table, key: &FlowKey<A>, now: u32) -> Result<(), Reason>
+pub fn open<A, P, T>(packet: &P, tables: &T, key: &FlowKey<A>, now: u32) -> Result<(), Reason>
 where
     A: Address,
     P: Packet,
@@ -140,12 +152,12 @@ where
     if *masquerade {
         reply_key.dst = policy::masquerade_address(tables, route.source)?;
     }
-    ports::claim(tables, key, reply_key)?;
+    ports::claim(tables, key, reply_key, now)?;
     let (vip, client) = ((key.dst, key.dst_port), (key.src, key.src_port));
     entry.fill(reply_key, vip, client, FlowState::AWAIT_REPLY, now);
-    let stored = tables.set_flow(table, reply_key, entry) && {
+    let stored = tables.set_flow(Table::Pending, reply_key, entry) && {
         entry.reverse(reply_key, route.next_hop, FlowState::initial(key.protocol));
-        tables.set_flow(table, key, entry)
+        tables.set_flow(Table::Pending, key, entry)
     };
     if stored { Ok(()) } else { Err(Reason::FlowTableFull) }
 }

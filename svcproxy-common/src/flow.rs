@@ -101,7 +101,13 @@ impl FlowState {
         )
     }
 
-    /// The state of an original half that is derived anew from the reply half.
+    /// Whether a client's SYN begins a new connection: it has closed the old one.
+    #[inline(always)]
+    pub const fn reopens(self) -> bool {
+        matches!(self, Self::CLOSING | Self::FIN_CLIENT)
+    }
+
+    /// The state of an established connection's original half that is derived anew from the reply half.
     #[inline(always)]
     pub const fn derived(protocol: Protocol) -> Self {
         match protocol {
@@ -144,6 +150,12 @@ impl FlowState {
             Self::ESTABLISHED | Self::AWAIT_REPLY | Self::REPLY => 86_400,
         }
     }
+}
+
+/// Seconds since `last_seen`; none when another processor, whose clock read is later than ours, has stamped a later one.
+#[inline(always)]
+pub const fn age(last_seen: u32, now: u32) -> u32 {
+    now.saturating_sub(last_seen)
 }
 
 /// The key of the other direction: the rewritten packet, turned round.

@@ -7,18 +7,17 @@
 
 use crate::{
     Reason, Table, Tables,
-    abi::{Address, FlowKey},
-    choice,
-    flow::Translation,
+    abi::{Address, FlowKey, FlowState},
+    choice, connection, flow,
 };
 
-/// How many other ports are tried. With half of the range taken towards one endpoint, one connection in 65 000 finds
+/// How many ports are tried for a client whose own is taken. With every second port taken, one connection in 256 finds
 /// none.
-const ATTEMPTS: u32 = 16;
+const TRIED: u32 = 8;
 
 /// Gives `reply` (the key of the connection's reply) a destination port that no other connection has.
 #[inline(always)]
-pub fn claim<A, T>(tables: &T, key: &FlowKey<A>, reply: &mut FlowKey<A>) -> Result<(), Reason>
+pub fn claim<A, T>(tables: &T, key: &FlowKey<A>, reply: &mut FlowKey<A>, now: u32) -> Result<(), Reason>
 where
     A: Address,
     T: Tables<A>,
@@ -27,35 +26,38 @@ where
         Some(config) if reply.dst != key.src => (config.masquerade_port_first, config.masquerade_port_count),
         _ => (1024, 65_536 - 1024), // its own address: any unprivileged port
     };
-    let mut attempt = 0;
-    while is_taken(tables, key, reply) {
-        if attempt == ATTEMPTS {
+    let mut turn = 0;
+    while !vacant(tables, reply, key, now) {
+        if turn == TRIED {
             return Err(Reason::NoSourcePort);
         }
-        reply.dst_port = candidate(key, attempt, first, count);
-        attempt += 1;
+        reply.dst_port = choice::port(key, turn, first, count);
+        turn += 1;
     }
     Ok(())
 }
 
-/// Whether a reply of this key belongs to another connection than `key`'s.
+/// Whether replies with this key can be those of `key`'s connection. They cannot while another connection, through
+/// another port, Service or client, has them. What is left of an earlier connection under this key is removed.
 #[inline(always)]
-fn is_taken<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>, reply: &FlowKey<A>) -> bool {
-    let entry = match tables.flow(Table::Flows, reply) {
-        Some(entry) => Some(entry),
-        None => tables.flow(Table::Pending, reply),
-    };
-    entry.is_some_and(|entry| {
-        entry.src() != key.dst
-            || entry.src_port() != key.dst_port
-            || entry.dst() != key.src
-            || entry.dst_port() != key.src_port
-    })
-}
-
-/// One of `count` ports from `first` on, another for every attempt and every connection.
-#[inline(always)]
-fn candidate<A: Address>(key: &FlowKey<A>, attempt: u32, first: u32, count: u32) -> u16 {
-    let hash = choice::hash(key).rotate_left(attempt * 3) & 0xffff_ffff;
-    (u64::from(first) + ((hash * u64::from(count)) >> 32)) as u16
+fn vacant<A, T>(tables: &T, reply_key: &FlowKey<A>, key: &FlowKey<A>, now: u32) -> bool
+where
+    A: Address,
+    T: Tables<A>,
+{
+    for table in [Table::Flows, Table::Pending] {
+        let Some(reply) = tables.flow(table, reply_key) else {
+            continue;
+        };
+        let original_key = flow::reverse_key(reply_key, reply);
+        if original_key != *key {
+            let original = tables.flow(table, &original_key);
+            let state = original.map_or(FlowState::REPLY, |original| original.state());
+            if !connection::expired(reply, original, state, now) {
+                return false;
+            }
+        }
+        tables.forget_flow(table, reply_key);
+    }
+    true
 }

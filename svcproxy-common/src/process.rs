@@ -108,17 +108,21 @@ where
         _ => {
             let table = match connection::attend(packet, tables, &key, flags, now) {
                 Attended::Known(table) => table,
-                Attended::Unknown(table) if !P::ROUTED => {
+                Attended::Unknown if !P::ROUTED => {
                     match connection::choose(tables, &key, now) {
-                        Ok(()) => connection::open(packet, tables, table, &key, now)?,
+                        Ok(()) => connection::open(packet, tables, &key, now)?,
                         Err(Reason::NotAService) => return Err(policy::refusal(tables, &key, Reason::NotAService)),
                         Err(reason) => return Err(reason),
                     }
-                    table
+                    Table::Pending
                 }
-                Attended::Unknown(_) | Attended::Stray => return Err(Reason::NotAService),
+                Attended::Unknown | Attended::Stray => return Err(Reason::NotAService),
             };
-            tables.flow(table, &key).ok_or(Reason::FlowTableFull)?
+            match tables.flow(table, &key) {
+                Some(entry) => entry,
+                // Another processor has moved the connection meanwhile.
+                None => tables.flow(Table::Flows, &key).ok_or(Reason::FlowTableFull)?,
+            }
         }
     };
 

@@ -37,6 +37,8 @@ pub trait Tables<A: Address> {
     fn set_flow(&self, table: Table, key: &FlowKey<A>, entry: &FlowEntry<A>) -> bool;
     /// Moves one direction from the pending table to the flow table.
     fn promote_flow(&self, key: &FlowKey<A>, entry: &Live<FlowEntry<A>>) -> bool;
+    /// Removes one direction of a connection.
+    fn forget_flow(&self, table: Table, key: &FlowKey<A>);
     /// The Service at an address and port.
     fn service(&self, key: &ServiceKey<A>) -> Option<&ServiceEntry>;
     /// This processor's own place to build a connection in. Asked for once for every connection.

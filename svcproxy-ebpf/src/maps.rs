@@ -111,12 +111,19 @@ impl Maps {
     /// Counts an outcome; every packet passes here once.
     #[inline(always)]
     pub(crate) fn counted(outcome: Result<Verdict, Reason>) -> Result<Verdict, Reason> {
-        let reason = outcome.err().unwrap_or(Reason::Translated);
+        match outcome {
+            Ok(_) => Self::count(Reason::Translated),
+            Err(reason) => Self::count(reason),
+        }
+        outcome
+    }
+
+    #[inline(always)]
+    fn count(reason: Reason) {
         if let Some(count) = REASONS.get_ptr_mut(reason as u32) {
             // SAFETY: this CPU's own slot, and programs of these types do not nest on one CPU.
             unsafe { *count += 1 };
         }
-        outcome
     }
 }
 
@@ -149,7 +156,21 @@ macro_rules! tables {
             fn promote_flow(&self, key: &FlowKey<$address>, entry: &Live<FlowEntry<$address>>) -> bool {
                 // SAFETY: the kernel copies the entry from its slot into the new one.
                 let entry = unsafe { &*entry.as_ptr() };
-                $flows.insert(key, entry, 0).is_ok() && $pending.remove(key).is_ok()
+                let inserted = $flows.insert(key, entry, 0).is_ok();
+                if inserted {
+                    // Another processor may have removed it already.
+                    let _ = $pending.remove(key);
+                }
+                inserted
+            }
+
+            #[inline(always)]
+            fn forget_flow(&self, table: Table, key: &FlowKey<$address>) {
+                // Who is not there is forgotten.
+                let _ = match table {
+                    Table::Flows => $flows.remove(key),
+                    Table::Pending => $pending.remove(key),
+                };
             }
 
             #[inline(always)]

@@ -4,15 +4,13 @@
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC},
-    helpers::{bpf_l4_csum_replace, bpf_redirect_peer},
+    helpers::{bpf_csum_update, bpf_l4_csum_replace, bpf_redirect_peer},
     programs::TcContext,
 };
 use svcproxy_common::{
     ChecksumChange, Fate, Packet, Reason, Route, Verdict,
     abi::{Address, Delivery},
-    checksum,
-    flow::NextHop,
-    process,
+    checksum, process,
     wire::{Be16, Wire},
 };
 
@@ -111,12 +109,6 @@ impl<const IN: bool> Packet for TcPacket<'_, IN> {
 
     #[inline(always)]
     fn route<A: Address>(&self, src: Option<A>, dst: A) -> Route<A> {
-        if !IN {
-            return Route {
-                next_hop: NextHop::ROUTING,
-                source: None,
-            };
-        }
         // SAFETY: the context of the running program.
         unsafe {
             let ifindex = (*self.ctx.skb.skb).ifindex;
@@ -126,9 +118,6 @@ impl<const IN: bool> Packet for TcPacket<'_, IN> {
 
     #[inline(always)]
     fn fix_checksum(&self, _field: &Be16, offset: usize, change: ChecksumChange) -> bool {
-        /// `BPF_F_IPV6` (Linux 6.16): in a `CHECKSUM_COMPLETE` skb the sum of the whole packet stays what it was.
-        const IPV6: u64 = 1 << 7;
-
         let udp = if change.udp { BPF_F_MARK_MANGLED_0.into() } else { 0 };
         // A length of 0 in the flags means that the value is the difference itself.
         let replace = |delta: u16, flags: u64| {
@@ -136,9 +125,16 @@ impl<const IN: bool> Packet for TcPacket<'_, IN> {
             unsafe { bpf_l4_csum_replace(self.ctx.skb.skb, offset as u32, 0, delta.into(), flags | udp) == 0 }
         };
         // In a CHECKSUM_PARTIAL skb the field holds the sum of the pseudo-header alone: addresses count, ports do not.
-        let addresses = u64::from(BPF_F_PSEUDO_HDR);
-        let replaced =
-            change.ipv6 && replace(change.address_delta, addresses | IPV6) || replace(change.address_delta, addresses); // an older kernel knows no such flag
-        replaced && (checksum::is_zero(change.port_delta) || replace(change.port_delta, 0))
+        if !replace(change.address_delta, BPF_F_PSEUDO_HDR.into()) {
+            return false;
+        }
+        if change.ipv6 {
+            // In a CHECKSUM_COMPLETE skb the helper makes up for an address change that the IPv4 header's checksum has
+            // cancelled. IPv6 has none, so the new addresses and the new checksum cancel each other, and what was made
+            // up is taken back. The flag that says so in one call, BPF_F_IPV6, makes a kernel before 6.16 refuse it.
+            // SAFETY: the skb of the running program; in other skbs the helper changes nothing.
+            unsafe { bpf_csum_update(self.ctx.skb.skb, change.address_delta.into()) };
+        }
+        checksum::is_zero(change.port_delta) || replace(change.port_delta, 0)
     }
 }

@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -106,21 +106,27 @@ impl Connection {
         .context("no answer in time")?
     }
 
-    /// Downloads the payload of `length` bytes and returns the hash of what came. `pause` is waited for between
-    /// pieces, to stretch the download.
-    pub async fn download(&mut self, length: u64, pause: Duration) -> Result<String> {
+    /// Downloads the payload of `length` bytes and returns the hash of what came.
+    pub async fn download(&mut self, length: u64) -> Result<String> {
+        self.download_at(u64::MAX, length).await
+    }
+
+    /// [`download`](Self::download), at `rate` bytes a second at most.
+    pub async fn download_at(&mut self, rate: u64, length: u64) -> Result<String> {
+        let start = Instant::now();
         let response = self
             .send("GET", &format!("/bytes/{length}"), Either::Left(Empty::new()))
             .await?;
         let mut body = response.into_body();
         let mut hasher = Hasher::default();
+        let mut received = 0;
         while let Some(frame) = timeout(STALL, body.frame()).await.context("the download stalled")? {
             if let Some(data) = frame?.data_ref() {
                 hasher.update(data);
+                received += data.len() as u64;
             }
-            if !pause.is_zero() {
-                tokio::time::sleep(pause).await;
-            }
+            let due = Duration::from_secs_f64(received as f64 / rate as f64);
+            tokio::time::sleep(due.saturating_sub(start.elapsed())).await;
         }
         Ok(hasher.finish())
     }

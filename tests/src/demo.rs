@@ -1,14 +1,15 @@
 //! What `cargo xtask demo` shows: the examples at work on real packets, each claim checked as it is made.
 
 use std::{
-    collections::BTreeMap,
-    fmt,
     net::{IpAddr, SocketAddr},
     time::Instant,
 };
 
 use anyhow::{Context, Result, bail};
 
+mod text;
+
+use self::text::{Tally, cluster_ip, list, quote, replace_pod};
 use crate::{
     daemon::Daemon,
     examples,
@@ -16,9 +17,6 @@ use crate::{
     manifest,
     topology::{PodSpec, Topology},
 };
-
-/// The mode of the demo's daemon: what a user gets.
-const MODE: &str = "auto";
 
 /// How many requests make a spread.
 const REQUESTS: u32 = 30;
@@ -71,20 +69,23 @@ impl Demo {
             "without svcproxy the client reaches a pod by the pod's own address",
         );
 
-        let daemon = self.start(&lab)?;
+        self.step("svcproxy starts in the node");
+        let daemon = self.start(&lab, &[])?;
         let kubia = self.services(&lab)?;
         self.spread(&lab)?;
         self.affinity(&lab)?;
         self.ports(&lab)?;
         self.external(&lab)?;
         self.maps(&lab, kubia)?;
-        self.replace(&mut lab, daemon, &mut files, kubia)
+        let daemon = self.replace(&mut lab, daemon, &mut files, kubia)?;
+        self.xdp(&lab, daemon)
     }
 
-    fn start(&mut self, lab: &Lab) -> Result<Daemon> {
-        self.step("svcproxy starts in the node");
-        println!("  node$ svcproxy --iface eth0 -f manifests/examples");
-        let daemon = lab.start_daemon(MODE)?;
+    /// Starts svcproxy as a user would, or with more flags.
+    fn start(&mut self, lab: &Lab, flags: &[&str]) -> Result<Daemon> {
+        let flags = [&["--iface", "eth0"], flags].concat();
+        println!("  node$ svcproxy {} -f manifests/examples", flags.join(" "));
+        let daemon = lab.start_daemon_with(&flags)?;
         quote(&daemon.log(), usize::MAX);
         self.check(true, "it is ready");
         Ok(daemon)
@@ -182,7 +183,13 @@ impl Demo {
     }
 
     /// The story of the pod that moves, while its Service stays.
-    fn replace(&mut self, lab: &mut Lab, daemon: Daemon, files: &mut [(String, String)], kubia: IpAddr) -> Result<()> {
+    fn replace(
+        &mut self,
+        lab: &mut Lab,
+        daemon: Daemon,
+        files: &mut [(String, String)],
+        kubia: IpAddr,
+    ) -> Result<Daemon> {
         self.step("kubia-1 is replaced by kubia-4 at another address; the Service stays where it is");
         println!("  node$ kill svcproxy");
         daemon.stop()?;
@@ -197,14 +204,26 @@ impl Demo {
             .context("no kubia.yaml")?;
         *text = replace_pod(text, "kubia-1", &manifest::pod(&new.name, &new.addresses(), &[]))?;
         write(lab, files)?;
-        let _daemon = self.start(lab)?;
+        let daemon = self.start(lab, &[])?;
         let ips = lab.cluster_ips("default/kubia")?;
         self.check(ips.first() == Some(&kubia), &format!("kubia is still {kubia}"));
-        // A choice is a hash: the old pod's share goes to the new one, but not in every thirty requests.
         let tally = self.ask(lab, "kubia", 0, 80)?;
         self.check(
             tally.answered_by(&["kubia-2", "kubia-3", "kubia-4"]),
             "kubia-4 has taken the place of kubia-1",
+        );
+        self.check(tally.total() == REQUESTS, "no request failed");
+        Ok(daemon)
+    }
+
+    fn xdp(&mut self, lab: &Lab, daemon: Daemon) -> Result<()> {
+        self.step("The same over XDP, on the driver's own receive path");
+        daemon.stop()?;
+        let _daemon = self.start(lab, &["--mode", "xdp"])?;
+        let tally = self.ask(lab, "kubia", 0, 80)?;
+        self.check(
+            tally.answered_by(&["kubia-2", "kubia-3", "kubia-4"]),
+            "each of the three pods answered",
         );
         self.check(tally.total() == REQUESTS, "no request failed");
         Ok(())
@@ -243,28 +262,6 @@ impl Demo {
     }
 }
 
-#[derive(Default)]
-struct Tally(BTreeMap<String, u32>);
-
-impl Tally {
-    fn total(&self) -> u32 {
-        self.0.values().sum()
-    }
-
-    fn answered_by(&self, pods: &[&str]) -> bool {
-        self.0.keys().eq(pods)
-    }
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, &count) in &self.0 {
-            writeln!(f, "    {name:<20} {:<30} {count}", "█".repeat(count as usize))?;
-        }
-        Ok(())
-    }
-}
-
 fn curl(lab: &Lab, url: &str) -> Result<String> {
     let answer = lab
         .client
@@ -278,39 +275,4 @@ fn write(lab: &Lab, files: &[(String, String)]) -> Result<()> {
         .map(|(name, text)| (name.as_str(), text.as_str()))
         .collect();
     lab.set_manifests(&files).map(drop)
-}
-
-/// The text with another document in place of the one that describes the Pod `name`.
-fn replace_pod(text: &str, name: &str, document: &str) -> Result<String> {
-    let mut documents: Vec<&str> = text.split("---\n").collect();
-    let is_pod = |text: &&mut &str| text.contains("kind: Pod") && text.contains(&format!("name: {name}\n"));
-    let pod = documents
-        .iter_mut()
-        .find(is_pod)
-        .with_context(|| format!("no Pod {name}"))?;
-    *pod = document.trim_start_matches("---\n");
-    Ok(documents.join("---\n"))
-}
-
-/// The CLUSTER-IP of a Service in the table of `get services`; of two, the first.
-fn cluster_ip(table: &str, name: &str) -> Option<IpAddr> {
-    let mut lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let header = lines.next()?;
-    let name_column = header.iter().position(|&title| title == "NAME")?;
-    let ip_column = header.iter().position(|&title| title == "CLUSTER-IP")?;
-    let row = lines.find(|row| row.get(name_column) == Some(&name))?;
-    row.get(ip_column)?.split(',').next()?.parse().ok()
-}
-
-/// Prints text indented, its first `limit` lines.
-fn quote(text: &str, limit: usize) {
-    let count = text.lines().count();
-    text.lines().take(limit).for_each(|line| println!("    {line}"));
-    if count > limit {
-        println!("    … {} more lines", count - limit);
-    }
-}
-
-fn list(items: impl Iterator<Item = impl fmt::Display>) -> String {
-    items.map(|item| item.to_string()).collect::<Vec<_>>().join(" ")
 }

@@ -295,6 +295,7 @@ pub(crate) fn detach(command: &mut Command) {
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        leftovers::unless_ending();
         if self.kept {
             return;
         }

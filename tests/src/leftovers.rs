@@ -9,7 +9,10 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process,
-    sync::{Mutex, Once},
+    sync::{
+        Mutex, Once,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -33,6 +36,17 @@ const ROOT: &str = "/run/svcproxy-lab";
 
 /// Labs that this process must remove before a signal ends it.
 static OWNED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// A signal has come, and its thread removes the labs and ends the process.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// Returns at once in the ordinary course of things; after a signal, never: what fails then, fails because the lab is
+/// being removed, and is no news.
+pub(crate) fn unless_ending() {
+    while ENDING.load(Ordering::SeqCst) {
+        thread::park();
+    }
+}
 
 /// The directory of the lab `name`.
 pub fn directory(name: &str) -> PathBuf {
@@ -155,6 +169,7 @@ fn remove_on_signals() {
         };
         thread::spawn(move || {
             let Some(signal) = signals.forever().next() else { return };
+            ENDING.store(true, Ordering::SeqCst);
             let names = owned().clone();
             for name in names {
                 eprintln!("\nlab {name}: removed on signal {signal}");

@@ -14,6 +14,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, setns};
 
+use crate::leftovers;
+
 /// Where iproute2 keeps named network namespaces.
 pub const DIRECTORY: &str = "/run/netns";
 
@@ -45,7 +47,10 @@ impl Namespace {
     /// Calls `f` on a thread in this namespace and returns what it returns.
     pub fn enter<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
         let entered = || {
-            self.join().unwrap_or_else(|error| panic!("{error:#}"));
+            self.join().unwrap_or_else(|error| {
+                leftovers::unless_ending();
+                panic!("{error:#}")
+            });
             f()
         };
         thread::scope(|scope| scope.spawn(entered).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -131,6 +136,7 @@ pub fn run(command: &mut Command) -> Result<String> {
         .with_context(|| format!("cannot start `{shown}`"))?;
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
+        leftovers::unless_ending();
         let stderr = String::from_utf8_lossy(&output.stderr);
         bail!(
             "`{shown}` failed ({}): {}{}",

@@ -36,7 +36,7 @@ impl fmt::Display for Hook {
 
 impl Hook {
     /// All hooks.
-    const ALL: [Self; 3] = [Self::Xdp, Self::TcIn, Self::TcOut];
+    pub const ALL: [Self; 3] = [Self::Xdp, Self::TcIn, Self::TcOut];
 
     const fn name(self) -> &'static str {
         match self {

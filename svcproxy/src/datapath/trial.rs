@@ -47,7 +47,45 @@ pub struct Outcome {
     pub duration: Duration,
 }
 
+/// What the kernel made of a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Figures {
+    /// Where it runs.
+    pub hook: Hook,
+    /// Bytes of the program as the verifier left it.
+    pub translated: u32,
+    /// Bytes of machine code; 0 without the JIT.
+    pub jited: u32,
+    /// Instructions that the verifier walked to prove it; it walks a million at the most.
+    pub verified: u32,
+}
+
 impl Datapath {
+    /// What the kernel made of each program.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not tell (before Linux 5.16).
+    pub fn figures(&mut self) -> Result<Vec<Figures>, DatapathError> {
+        let figures = |hook: Hook| {
+            let info = match hook {
+                Hook::Xdp => self.xdp().and_then(|program| program.info()),
+                Hook::TcIn | Hook::TcOut => self.tc(hook.program()).and_then(|program| program.info()),
+            };
+            let info = info.map_err(|source| DatapathError::Program {
+                program: hook.program(),
+                source,
+            })?;
+            Ok(Figures {
+                hook,
+                translated: info.size_translated().unwrap_or(0),
+                jited: info.size_jitted(),
+                verified: info.verified_instruction_count().unwrap_or(0),
+            })
+        };
+        Hook::ALL.into_iter().map(figures).collect()
+    }
+
     /// Runs a program on a frame.
     ///
     /// # Errors

@@ -42,10 +42,7 @@ fn transfers_arrive_intact_over_plain_routing() {
     lab.client.enter(|| {
         client::block_on(async {
             let mut connection = Connection::open(target).await.unwrap();
-            assert_eq!(
-                connection.download(length, Default::default()).await.unwrap(),
-                payload::hash(length)
-            );
+            assert_eq!(connection.download(length).await.unwrap(), payload::hash(length));
             assert_eq!(connection.upload(length).await.unwrap(), payload::hash(length));
         });
     });

@@ -1,7 +1,5 @@
 //! A backend that is no pod of this node: packets come in by one interface and leave by another.
 
-use std::time::Duration;
-
 use svcproxy_tests::{
     client::{self, Connection},
     payload,
@@ -29,7 +27,7 @@ fn a_backend_beyond_the_node_is_reached(mode: &str) {
             client::block_on(async {
                 let mut connection = Connection::open(target).await.unwrap();
                 let peer = connection.get("/peer").await.unwrap();
-                (peer, connection.download(length, Duration::ZERO).await.unwrap())
+                (peer, connection.download(length).await.unwrap())
             })
         });
         assert_eq!(peer, CLIENT[family].to_string());

@@ -5,12 +5,12 @@ use std::{thread, time::Duration};
 use svcproxy_tests::{
     client::{self, Connection},
     payload,
-    topology::PodSpec,
+    topology::{PodSpec, Topology},
 };
 
 use crate::{
     over_xdp_and_tc,
-    scenario::{HTTP, Scenario, ask, assert_answered_by, kubia, pods},
+    scenario::{HTTP, Scenario, ask, assert_answered_by, kubia, pods, topology},
 };
 
 over_xdp_and_tc!(
@@ -18,9 +18,10 @@ over_xdp_and_tc!(
     addresses_outlive_the_daemon,
     a_pod_is_replaced_behind_its_service,
     the_daemon_may_be_killed,
+    connections_outlive_a_change_of_hooks,
 );
 
-/// A download that takes seconds, the daemon stopped and started again in its midst.
+/// A download of four seconds, the daemon stopped and started again in its midst.
 fn connections_outlive_the_daemon(mode: &str) {
     let Scenario { daemon, lab, ips } = Scenario::new(mode);
     let targets = ips.map(|ip| (ip, HTTP).into());
@@ -32,7 +33,7 @@ fn connections_outlive_the_daemon(mode: &str) {
                 client.enter(|| {
                     client::block_on(async {
                         let mut connection = Connection::open(target).await.unwrap();
-                        connection.download(length, Duration::from_millis(2)).await
+                        connection.download_at(15_000_000, length).await
                     })
                 })
             })
@@ -109,4 +110,39 @@ fn the_daemon_may_be_killed(mode: &str) {
     for target in targets {
         assert_answered_by(&ask(&lab, target, 90), &names);
     }
+}
+
+/// Started again with the other `--mode`: a kept connection goes on, new ones work.
+fn connections_outlive_a_change_of_hooks(mode: &str) {
+    let other = if mode == "xdp" { "tc" } else { "xdp" };
+    let scenario = Scenario::with(
+        mode,
+        &Topology {
+            wire: true,
+            ..topology(mode)
+        },
+        &kubia(),
+    );
+    let targets = scenario.targets(HTTP);
+    let Scenario { daemon, lab, .. } = scenario;
+    let lab = &lab;
+    lab.client.enter(|| {
+        client::block_on(async {
+            let mut connections = Vec::new();
+            for target in targets {
+                let mut connection = Connection::open(target).await.unwrap();
+                let pod = connection.get("/").await.unwrap();
+                connections.push((connection, pod));
+            }
+            assert!(daemon.stop().unwrap().success());
+            let _daemon = lab.start_daemon(other).unwrap();
+            for (connection, pod) in &mut connections {
+                assert_eq!(connection.get("/").await.unwrap(), *pod);
+            }
+            for target in targets {
+                let tally = client::sequential(target, 30).await;
+                assert!(tally.failures.is_empty(), "{tally}");
+            }
+        });
+    });
 }

@@ -1,7 +1,5 @@
 //! What arrives through a Service is what was sent, and who asked is who the pod sees.
 
-use std::time::Duration;
-
 use svcproxy_tests::{
     client::{self, Connection},
     payload,
@@ -36,7 +34,7 @@ fn transfers_arrive_intact(mode: &str) {
         let (down, up) = scenario.lab.client.enter(|| {
             client::block_on(async {
                 let mut connection = Connection::open(target).await.unwrap();
-                let down = connection.download(LENGTH, Duration::ZERO).await.unwrap();
+                let down = connection.download(LENGTH).await.unwrap();
                 (down, connection.upload(LENGTH).await.unwrap())
             })
         });

@@ -1,0 +1,180 @@
+//! What leaves without the kernel's routing, and what must not.
+
+use std::net::SocketAddr;
+
+use svcproxy_common::{
+    Reason, Verdict,
+    abi::{Delivery, Protocol},
+    flow::NextHop,
+};
+
+use crate::{
+    model::{Frame, Ip, Node, Outcome, TcIn, TcOut, Xdp, tcp, udp},
+    node, vip,
+};
+
+const HOP: NextHop = NextHop {
+    delivery: Delivery::XDP,
+    ifindex: 7,
+    mtu: 1500,
+    dst_mac: [2, 0, 0, 0, 9, 1],
+    src_mac: [2, 0, 0, 0, 9, 2],
+};
+
+/// A node with one pod behind `hop`, and the two ends of a connection to it.
+fn behind(ip: Ip, hop: NextHop) -> (Node, SocketAddr, SocketAddr) {
+    let node = node(ip, 1);
+    node.set_next_hop(ip.pod(1, 0).ip(), hop);
+    (node, ip.client(1, 5000), vip(ip, Protocol::TCP))
+}
+
+const fn ttl(ip: Ip, bytes: &[u8]) -> u8 {
+    bytes[match ip {
+        Ip::V4 => 22,
+        Ip::V6 => 21,
+    }]
+}
+
+#[test]
+fn a_packet_we_send_has_new_hardware_addresses_and_a_hop_less() {
+    for ip in Ip::ALL {
+        let (node, client, vip) = behind(ip, HOP);
+        for left in [255, 64, 2] {
+            let outcome = node.run(&tcp(client, vip, "S").ttl(left));
+            assert_eq!(outcome.verdict, Ok(Verdict::Send { ifindex: 7 }));
+            assert_eq!(outcome.bytes[..12], [HOP.dst_mac, HOP.src_mac].concat());
+            assert_eq!(ttl(ip, &outcome.bytes), left - 1);
+        }
+    }
+}
+
+#[test]
+fn a_packet_on_its_last_hop_is_the_kernel_s_only_where_we_would_send_it() {
+    for ip in Ip::ALL {
+        for left in [0, 1] {
+            let (sending, client, vip) = behind(ip, HOP);
+            let frame = tcp(client, vip, "S").ttl(left);
+            assert_eq!(sending.run(&frame).verdict, Err(Reason::TtlExpired));
+            let routed = node(ip, 1).run(&frame);
+            assert_eq!(routed.verdict, Ok(Verdict::Route));
+            assert_eq!(ttl(ip, &routed.bytes), left, "routing takes the hop");
+        }
+    }
+}
+
+#[test]
+fn each_hook_sends_only_its_own_way() {
+    let run: [fn(&Node, &Frame) -> Outcome; 2] = [Node::run_at::<Xdp>, Node::run_at::<TcIn>];
+    for ip in Ip::ALL {
+        for (delivery, sends) in [
+            (Delivery::XDP, [true, false]),
+            (Delivery::PEER, [false, true]),
+            (Delivery::ROUTING, [false, false]),
+        ] {
+            for (run, sends) in run.into_iter().zip(sends) {
+                let (node, client, vip) = behind(ip, NextHop { delivery, ..HOP });
+                let outcome = run(&node, &tcp(client, vip, "S"));
+                let verdict = if sends {
+                    Verdict::Send { ifindex: 7 }
+                } else {
+                    Verdict::Route
+                };
+                assert_eq!(outcome.verdict, Ok(verdict), "{delivery:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn on_its_way_out_a_packet_is_translated_but_opens_nothing() {
+    for ip in Ip::ALL {
+        let (node, client, vip) = behind(ip, HOP);
+        let syn = tcp(client, vip, "S");
+        assert_eq!(node.run_at::<TcOut>(&syn).verdict, Err(Reason::NotAService));
+        assert_eq!(node.entries(), [0, 0]);
+        node.run_at::<TcIn>(&syn);
+        assert_eq!(node.run_at::<TcOut>(&syn).verdict, Ok(Verdict::Route), "routed already");
+    }
+}
+
+#[test]
+fn what_does_not_fit_the_next_hop_is_routed() {
+    for ip in Ip::ALL {
+        let headers = if ip == Ip::V4 { 40 } else { 60 };
+        for (length, options, sent) in [(1500, 0, true), (1501, 0, false), (1500, 3, true), (1501, 3, false)] {
+            let (node, client, vip) = behind(ip, HOP);
+            let payload = vec![7; length - headers - options * 4];
+            let outcome = node.run(&tcp(client, vip, "S").tcp_options(options).payload(payload));
+            assert_eq!(
+                matches!(outcome.verdict, Ok(Verdict::Send { .. })),
+                sent,
+                "{length} bytes"
+            );
+            assert_eq!(outcome.dst(), ip.pod(1, 8080));
+        }
+        // The routed packet has no hop less: what fits again is sent again.
+        let (node, client, vip) = behind(ip, HOP);
+        for (length, sent) in [(1501, false), (1500, true)] {
+            let outcome = node.run(&tcp(client, vip, "S").payload(vec![7; length - headers]));
+            assert_eq!(ttl(ip, &outcome.bytes), if sent { 63 } else { 64 });
+        }
+    }
+}
+
+#[test]
+fn a_packet_to_be_cut_apart_fits_when_its_parts_do() {
+    for ip in Ip::ALL {
+        let headers = if ip == Ip::V4 { 40 } else { 60 };
+        let peer = NextHop {
+            delivery: Delivery::PEER,
+            ..HOP
+        };
+        for (part, sent) in [(1500 - headers, true), (1501 - headers, false)] {
+            for (protocol, smaller) in [(Protocol::TCP, 0), (Protocol::UDP, 12)] {
+                let (node, client, _) = behind(ip, peer);
+                let frame = match protocol {
+                    Protocol::TCP => tcp(client, vip(ip, protocol), "."),
+                    Protocol::UDP => udp(client, vip(ip, protocol)),
+                };
+                let outcome = node.run_at::<TcIn>(&frame.payload(vec![7; 20_000]).segments(part + smaller));
+                assert_eq!(
+                    matches!(outcome.verdict, Ok(Verdict::Send { .. })),
+                    sent,
+                    "{protocol} {part}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_next_hop_is_asked_again_once_a_second_in_each_direction() {
+    for ip in Ip::ALL {
+        let (node, client, vip) = behind(ip, HOP);
+        let reply_hop = NextHop { ifindex: 8, ..HOP };
+        node.set_next_hop(client.ip(), reply_hop);
+        let pod = ip.pod(1, 8080);
+        for flags in ["S", "."] {
+            assert_eq!(
+                node.run(&tcp(client, vip, flags)).verdict,
+                Ok(Verdict::Send { ifindex: 7 })
+            );
+            assert_eq!(
+                node.run(&tcp(pod, client, ".")).verdict,
+                Ok(Verdict::Send { ifindex: 8 })
+            );
+        }
+        node.set_next_hop(pod.ip(), NextHop { ifindex: 9, ..HOP });
+        node.set_next_hop(client.ip(), NextHop::ROUTING);
+        assert_eq!(
+            node.run(&tcp(client, vip, ".")).verdict,
+            Ok(Verdict::Send { ifindex: 7 })
+        );
+        node.wait(1);
+        assert_eq!(
+            node.run(&tcp(client, vip, ".")).verdict,
+            Ok(Verdict::Send { ifindex: 9 })
+        );
+        assert_eq!(node.run(&tcp(pod, client, ".")).verdict, Ok(Verdict::Route));
+    }
+}

@@ -1,0 +1,219 @@
+//! Frames in a few words: `tcp(client, vip, SYN).ttl(1)`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::judge;
+
+/// Of the interface that frames come from.
+pub const MAC_CLIENT: [u8; 6] = [2, 0, 0, 0, 0, 1];
+/// Of the interface that frames come in by.
+pub const MAC_NODE: [u8; 6] = [2, 0, 0, 0, 0, 2];
+
+const ETH_P_IP: u16 = 0x0800;
+const ETH_P_IPV6: u16 = 0x86dd;
+
+/// A frame under construction: TCP or UDP over IP, until told otherwise.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    src: SocketAddr,
+    dst: SocketAddr,
+    /// TCP flags; none for UDP.
+    flags: Option<u8>,
+    ttl: u8,
+    payload: Vec<u8>,
+    options: usize,
+    tcp_options: usize,
+    vlans: usize,
+    without_checksum: bool,
+    /// Payload bytes of the packets it will be cut into.
+    pub segment_payload: u32,
+    edits: Vec<(usize, u8)>,
+    padding: usize,
+}
+
+/// A TCP segment. Flags as tcpdump prints them: `S`, `S.`, `.`, `F.`, `R`.
+pub fn tcp(src: SocketAddr, dst: SocketAddr, flags: &str) -> Frame {
+    let bit = |flag| match flag {
+        'F' => 0x01,
+        'S' => 0x02,
+        'R' => 0x04,
+        'P' => 0x08,
+        '.' => 0x10,
+        other => panic!("no TCP flag {other}"),
+    };
+    Frame {
+        flags: Some(flags.chars().map(bit).sum()),
+        ..udp(src, dst)
+    }
+}
+
+/// A UDP datagram.
+pub fn udp(src: SocketAddr, dst: SocketAddr) -> Frame {
+    Frame {
+        src,
+        dst,
+        flags: None,
+        ttl: 64,
+        payload: b"svcproxy".to_vec(),
+        options: 0,
+        tcp_options: 0,
+        vlans: 0,
+        without_checksum: false,
+        segment_payload: 0,
+        edits: Vec::new(),
+        padding: 0,
+    }
+}
+
+/// An ARP request.
+pub fn arp() -> Vec<u8> {
+    let mut frame = ethernet(0x0806);
+    frame.extend([0, 1, 8, 0, 6, 4, 0, 1]);
+    frame.extend([MAC_CLIENT.as_slice(), &[10, 0, 0, 2], &[0; 6], &[10, 96, 0, 10]].concat());
+    frame.resize(60, 0);
+    frame
+}
+
+impl Frame {
+    /// TTL or hop limit.
+    pub fn ttl(mut self, ttl: u8) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// Any payload.
+    pub fn payload(mut self, payload: impl Into<Vec<u8>>) -> Self {
+        self.payload = payload.into();
+        self
+    }
+
+    /// IPv4 options, or one IPv6 extension header (destination options), of so many words of 4 or 8 bytes.
+    pub fn options(mut self, words: usize) -> Self {
+        self.options = words;
+        self
+    }
+
+    /// TCP options, words of 4 bytes.
+    pub fn tcp_options(mut self, words: usize) -> Self {
+        self.tcp_options = words;
+        self
+    }
+
+    /// So many VLAN tags.
+    pub fn vlans(mut self, tags: usize) -> Self {
+        self.vlans = tags;
+        self
+    }
+
+    /// UDP without a checksum.
+    pub fn without_checksum(mut self) -> Self {
+        self.without_checksum = true;
+        self
+    }
+
+    /// A packet that will be cut into packets of so many payload bytes.
+    pub fn segments(mut self, payload: u32) -> Self {
+        self.segment_payload = payload;
+        self
+    }
+
+    /// Writes a byte when all else is done, checksums included; counted from the IP header.
+    pub fn edit(mut self, offset: usize, value: u8) -> Self {
+        self.edits.push((14 + self.vlans * 4 + offset, value));
+        self
+    }
+
+    /// Bytes behind the IP packet.
+    pub fn padding(mut self, bytes: usize) -> Self {
+        self.padding = bytes;
+        self
+    }
+
+    /// The whole frame.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut frame = ethernet(match self.src {
+            SocketAddr::V4(_) => ETH_P_IP,
+            SocketAddr::V6(_) => ETH_P_IPV6,
+        });
+        let transport = self.transport();
+        match (self.src.ip(), self.dst.ip()) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                let header = 20 + self.options * 4;
+                let length = (header + transport.len()) as u16;
+                frame.extend([0x40 | (header / 4) as u8, 0]);
+                frame.extend(length.to_be_bytes());
+                frame.extend([0x12, 0x34, 0x40, 0, self.ttl, self.protocol(), 0, 0]);
+                frame.extend([src.octets(), dst.octets()].concat());
+                frame.resize(frame.len() + self.options * 4, 1); // "no operation"
+            }
+            (IpAddr::V6(src), IpAddr::V6(dst)) => {
+                let length = (self.options * 8 + transport.len()) as u16;
+                frame.extend([0x60, 0, 0, 0]);
+                frame.extend(length.to_be_bytes());
+                frame.extend([if self.options > 0 { 60 } else { self.protocol() }, self.ttl]);
+                frame.extend([src.octets(), dst.octets()].concat());
+                if self.options > 0 {
+                    frame.extend([self.protocol(), (self.options - 1) as u8]);
+                    frame.resize(frame.len() + self.options * 8 - 2, 0); // Pad1
+                }
+            }
+            _ => panic!("{} and {} are of two families", self.src, self.dst),
+        }
+        frame.extend(transport);
+        judge::seal(&mut frame);
+        if self.without_checksum {
+            let udp = frame.len() - 8 - self.payload.len();
+            frame[udp + 6..udp + 8].fill(0);
+        }
+        for _ in 0..self.vlans {
+            frame.splice(12..12, [0x81, 0, 0, 7]);
+        }
+        for (offset, value) in &self.edits {
+            frame[*offset] = *value;
+        }
+        frame.resize(frame.len() + self.padding, 0);
+        frame
+    }
+
+    const fn protocol(&self) -> u8 {
+        if self.flags.is_some() { 6 } else { 17 }
+    }
+
+    fn transport(&self) -> Vec<u8> {
+        let mut bytes = [self.src.port().to_be_bytes(), self.dst.port().to_be_bytes()].concat();
+        match self.flags {
+            Some(flags) => {
+                bytes.extend([0, 0, 0, 1, 0, 0, 0, 2]);
+                bytes.extend([(5 + self.tcp_options as u8) << 4, flags, 0xff, 0xff, 0, 0, 0, 0]);
+                bytes.resize(bytes.len() + self.tcp_options * 4, 1);
+            }
+            None => {
+                bytes.extend((8 + self.payload.len() as u16).to_be_bytes());
+                bytes.extend([0, 0]);
+            }
+        }
+        bytes.extend(&self.payload);
+        bytes
+    }
+}
+
+fn ethernet(ethertype: u16) -> Vec<u8> {
+    [MAC_NODE.as_slice(), &MAC_CLIENT, &ethertype.to_be_bytes()].concat()
+}
+
+/// Source and destination of a TCP or UDP frame.
+pub fn sockets(frame: &[u8]) -> (SocketAddr, SocketAddr) {
+    let field = |offset: usize, length: usize| &frame[offset..offset + length];
+    let (src, dst, ports): (IpAddr, IpAddr, usize) = match field(12, 2) {
+        [0x08, 0x00] => {
+            let address = |offset| <[u8; 4]>::try_from(field(offset, 4)).unwrap().into();
+            (address(26), address(30), 14 + usize::from(frame[14] & 0xf) * 4)
+        }
+        _ => {
+            let address = |offset| <[u8; 16]>::try_from(field(offset, 16)).unwrap().into();
+            (address(22), address(38), 54)
+        }
+    };
+    let port = |offset| u16::from_be_bytes(field(offset, 2).try_into().unwrap());
+    (SocketAddr::new(src, port(ports)), SocketAddr::new(dst, port(ports + 2)))
+}

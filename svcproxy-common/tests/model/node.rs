@@ -1,0 +1,173 @@
+//! Runs packets through the decision code, and looks into the tables afterwards.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+};
+
+use svcproxy_common::{
+    Reason, Table, Verdict,
+    abi::{Address, AffinityEntry, Delivery, FlowEntry, FlowKey, FlowState, Protocol, V4Addr, V6Addr},
+    flow::{Live, NextHop},
+    process,
+};
+
+use super::{
+    Frame, HostTables, Side, frame, judge,
+    packet::{Hook, HostPacket, Xdp},
+};
+
+/// A node with its tables, clock and routes.
+pub struct Node {
+    pub tables: HostTables,
+    pub now: Cell<u32>,
+    pub(super) next_hops: RefCell<HashMap<(u8, [u32; 4]), NextHop>>,
+}
+
+/// What became of a packet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    pub verdict: Result<Verdict, Reason>,
+    pub bytes: Vec<u8>,
+}
+
+impl Outcome {
+    /// Source of the packet as it left.
+    pub fn src(&self) -> SocketAddr {
+        frame::sockets(&self.bytes).0
+    }
+
+    /// Destination of the packet as it left.
+    pub fn dst(&self) -> SocketAddr {
+        frame::sockets(&self.bytes).1
+    }
+}
+
+impl Node {
+    pub fn new() -> Self {
+        Self {
+            tables: HostTables::new(),
+            now: Cell::new(1_000_000),
+            next_hops: RefCell::default(),
+        }
+    }
+
+    /// Lets seconds pass.
+    pub fn wait(&self, seconds: u32) {
+        self.now.set(self.now.get() + seconds);
+    }
+
+    /// Makes packets for `ip` go out of an interface without the kernel's routing.
+    pub fn set_next_hop(&self, ip: IpAddr, hop: NextHop) {
+        let key = match ip {
+            IpAddr::V4(_) => (V4Addr::AF, V4Addr::from_ip(ip).fib()),
+            IpAddr::V6(_) => (V6Addr::AF, V6Addr::from_ip(ip).fib()),
+        };
+        self.next_hops.borrow_mut().insert(key, hop);
+    }
+
+    /// A packet at XDP. Judges it when it was changed.
+    pub fn run(&self, frame: &Frame) -> Outcome {
+        self.run_at::<Xdp>(frame)
+    }
+
+    /// A packet at a hook.
+    pub fn run_at<H: Hook>(&self, frame: &Frame) -> Outcome {
+        let outcome = self.run_bytes::<H>(&frame.bytes(), frame.segment_payload);
+        if outcome.verdict.is_ok() {
+            judge::assert_valid(&outcome.bytes);
+        }
+        outcome
+    }
+
+    /// A frame of any bytes at a hook. What is not translated must be unchanged.
+    pub fn run_bytes<H: Hook>(&self, bytes: &[u8], segment_payload: u32) -> Outcome {
+        let packet = HostPacket::<H>::new(bytes, segment_payload, self);
+        let verdict = process(&packet, &self.tables);
+        let outcome = Outcome {
+            verdict,
+            bytes: packet.bytes(),
+        };
+        if verdict.is_err() {
+            assert_eq!(outcome.bytes, bytes, "{verdict:?} changed the packet");
+        }
+        outcome
+    }
+
+    /// A packet that must be translated; where to.
+    pub fn forward(&self, frame: &Frame) -> SocketAddr {
+        let outcome = self.run(frame);
+        assert!(outcome.verdict.is_ok(), "{:?} for {frame:?}", outcome.verdict);
+        outcome.dst()
+    }
+
+    /// Where the connection's entry of this direction is, and its state.
+    pub fn flow(&self, protocol: Protocol, src: SocketAddr, dst: SocketAddr) -> Option<(Table, FlowState)> {
+        match src.ip() {
+            IpAddr::V4(_) => self.flow_of::<V4Addr>(protocol, src, dst),
+            IpAddr::V6(_) => self.flow_of::<V6Addr>(protocol, src, dst),
+        }
+    }
+
+    fn flow_of<A: Side>(&self, protocol: Protocol, src: SocketAddr, dst: SocketAddr) -> Option<(Table, FlowState)> {
+        let key = flow_key::<A>(protocol, src, dst);
+        let entry = |table| Some((table, A::of(&self.tables).table(table).get(&key)?.state()));
+        entry(Table::Flows).or_else(|| entry(Table::Pending))
+    }
+
+    /// Takes one direction out of both tables, as the LRU does.
+    pub fn evict(&self, protocol: Protocol, src: SocketAddr, dst: SocketAddr) {
+        fn of<A: Side>(node: &Node, key: &FlowKey<A>) -> bool {
+            let maps = A::of(&node.tables);
+            maps.flows.remove(key) | maps.pending.remove(key)
+        }
+        let evicted = match src.ip() {
+            IpAddr::V4(_) => of(self, &flow_key::<V4Addr>(protocol, src, dst)),
+            IpAddr::V6(_) => of(self, &flow_key::<V6Addr>(protocol, src, dst)),
+        };
+        assert!(evicted, "no entry for {src} → {dst}");
+    }
+
+    /// Numbers of entries of both families in `flows` and in `pending`.
+    pub fn entries(&self) -> [usize; 2] {
+        let (v4, v6) = (&self.tables.v4, &self.tables.v6);
+        [v4.flows.len() + v6.flows.len(), v4.pending.len() + v6.pending.len()]
+    }
+}
+
+/// The key of a packet's direction.
+pub fn flow_key<A: Side>(protocol: Protocol, src: SocketAddr, dst: SocketAddr) -> FlowKey<A> {
+    FlowKey {
+        src: A::from_ip(src.ip()),
+        dst: A::from_ip(dst.ip()),
+        src_port: src.port(),
+        dst_port: dst.port(),
+        protocol,
+    }
+}
+
+/// A copy of an entry.
+pub fn snapshot<A: Address>(entry: &Live<FlowEntry<A>>) -> FlowEntry<A> {
+    // SAFETY: the entry is leaked and no other thread has it.
+    unsafe { entry.as_ptr().read() }
+}
+
+/// A next hop on an interface, by XDP.
+pub fn next_hop(ifindex: u32, mtu: u16, delivery: Delivery) -> NextHop {
+    NextHop {
+        delivery,
+        ifindex,
+        mtu,
+        dst_mac: [2, 0, 0, 0, 9, 1],
+        src_mac: [2, 0, 0, 0, 9, 2],
+    }
+}
+
+/// A copy of what a client was given.
+pub fn live_affinity(entry: &Live<AffinityEntry>) -> AffinityEntry {
+    AffinityEntry {
+        endpoint: entry.endpoint(),
+        last_seen: entry.last_seen(),
+    }
+}

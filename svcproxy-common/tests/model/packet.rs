@@ -1,0 +1,100 @@
+//! A packet in a byte vector, as each hook would see it.
+
+use std::{cell::Cell, marker::PhantomData};
+
+use svcproxy_common::{
+    ChecksumChange, Packet,
+    abi::{Address, Delivery, V6Addr},
+    flow::NextHop,
+    wire::{Be16, Wire},
+};
+
+use super::Node;
+
+/// Where a packet is met.
+pub trait Hook {
+    const ROUTED: bool = false;
+    const DELIVERY: Delivery;
+}
+
+/// XDP.
+pub enum Xdp {}
+/// tcx ingress.
+pub enum TcIn {}
+/// tcx egress.
+pub enum TcOut {}
+
+impl Hook for Xdp {
+    const DELIVERY: Delivery = Delivery::XDP;
+}
+
+impl Hook for TcIn {
+    const DELIVERY: Delivery = Delivery::PEER;
+}
+
+impl Hook for TcOut {
+    const ROUTED: bool = true;
+    const DELIVERY: Delivery = Delivery::PEER;
+}
+
+/// The packet, and the node it is on.
+pub(super) struct HostPacket<'a, H> {
+    bytes: Vec<Cell<u8>>,
+    segment_payload: u32,
+    node: &'a Node,
+    hook: PhantomData<H>,
+}
+
+impl<'a, H> HostPacket<'a, H> {
+    pub(super) fn new(bytes: &[u8], segment_payload: u32, node: &'a Node) -> Self {
+        Self {
+            bytes: bytes.iter().copied().map(Cell::new).collect(),
+            segment_payload,
+            node,
+            hook: PhantomData,
+        }
+    }
+
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.bytes.iter().map(Cell::get).collect()
+    }
+}
+
+impl<H: Hook> Packet for HostPacket<'_, H> {
+    const ROUTED: bool = H::ROUTED;
+    const DELIVERY: Delivery = H::DELIVERY;
+
+    fn at<T: Wire>(&self, offset: usize) -> Option<&T> {
+        let bytes = self.bytes.get(offset..)?.get(..size_of::<T>())?;
+        // SAFETY: as many bytes as `T` has, in cells, so that they may change; a `Wire` type is valid at any address
+        // for any bytes and changes them only through its own cells.
+        Some(unsafe { &*bytes.as_ptr().cast::<T>() })
+    }
+
+    fn frame_len(&self) -> u32 {
+        self.bytes.len() as u32
+    }
+
+    fn segment_payload(&self) -> u32 {
+        self.segment_payload
+    }
+
+    fn now(&self) -> u32 {
+        self.node.now.get()
+    }
+
+    fn next_hop<A: Address>(&self, src: A, dst: A) -> NextHop {
+        // From a multicast address the kernel finds no way (`bpf_ipv6_fib_lookup`, net/core/filter.c).
+        if A::AF == V6Addr::AF && src.fib()[0].to_ne_bytes()[0] == 0xff {
+            return NextHop::ROUTING;
+        }
+        let hop = self.node.next_hops.borrow().get(&(A::AF, dst.fib())).copied();
+        hop.filter(|hop| hop.delivery == H::DELIVERY)
+            .unwrap_or(NextHop::ROUTING)
+    }
+
+    fn fix_checksum(&self, field: &Be16, _offset: usize, change: ChecksumChange) -> bool {
+        field.set(change.apply(field.get()));
+        true
+    }
+}

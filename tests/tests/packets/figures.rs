@@ -1,0 +1,23 @@
+//! How big the programs are, with room to grow by half before someone has to look.
+
+use crate::world::world;
+
+/// Of 3 700 in the largest.
+const INSTRUCTIONS: u32 = 5_500;
+/// Of 88 000, where the verifier takes a million at the most.
+const VERIFIED: u32 = 135_000;
+
+#[test]
+fn the_programs_are_as_small_as_they_were() {
+    for figures in world().datapath.figures().unwrap() {
+        let instructions = figures.translated / 8;
+        println!(
+            "{}: {instructions} instructions, {} bytes of machine code, {} instructions verified",
+            figures.hook, figures.jited, figures.verified
+        );
+        assert!(
+            instructions <= INSTRUCTIONS && figures.verified <= VERIFIED,
+            "{figures:?}"
+        );
+    }
+}

@@ -1,0 +1,277 @@
+//! A node for the real programs: their maps, Services in them, and interfaces, routes and neighbours that the kernel
+//! answers from.
+//!
+//! ```text
+//!   clients 10.0.0.0/16     fd00:a::/64    ── veth0  MTU 1500, beyond it also pods 10.245.0.0/16 fd00:245::/64
+//!   pods    10.244.0.0/16   fd00:244::/64  ── veth1  MTU 1400
+//! ```
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::Write as _,
+    process::{Command, Stdio},
+    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
+    thread,
+};
+
+use aya::{
+    Pod,
+    maps::{HashMap, MapData},
+};
+use nix::sched::{CloneFlags, setns, unshare};
+use svcproxy::{
+    datapath::{
+        Datapath, Sizes, entries,
+        links::Hook,
+        trial::{Action, Outcome, Trial},
+    },
+    model::{Model, Service},
+    plan::{Diff, Limits, MapContents, plan},
+};
+use svcproxy_common::{
+    Reason,
+    abi::{Delivery, Interface},
+};
+
+use crate::model::Frame;
+
+/// The hardware address behind an interface that every neighbour has.
+pub(crate) const NEIGHBOUR: [u8; 6] = [2, 0, 0, 0, 1, 0];
+/// MTU of veth0.
+pub(crate) const MTU_VETH0: u16 = 1500;
+/// MTU of veth1.
+pub(crate) const MTU_VETH1: u16 = 1400;
+/// The clients and pods with a neighbour entry are numbers 1 to this.
+pub(crate) const NEIGHBOURS: u16 = 8;
+
+const SIZES: Sizes = Sizes {
+    flows: 32_768,
+    pending: 32_768,
+    affinity: 4_096,
+    services: 64,
+    backends: 256,
+    slots: 4_096,
+};
+
+static WORLD: LazyLock<Mutex<World>> = LazyLock::new(|| Mutex::new(World::new()));
+
+/// The programs, and where they are.
+pub(crate) struct World {
+    pub(crate) datapath: Datapath,
+    pub(crate) veth0: u32,
+    pub(crate) veth1: u32,
+    namespace: File,
+}
+
+/// The one world, empty, and the calling thread in its namespace.
+pub(crate) fn world() -> MutexGuard<'static, World> {
+    let mut world = WORLD.lock().unwrap_or_else(PoisonError::into_inner);
+    setns(&world.namespace, CloneFlags::CLONE_NEWNET).expect("cannot enter the namespace");
+    world.reset();
+    world
+}
+
+impl World {
+    fn new() -> Self {
+        let build = || {
+            unshare(CloneFlags::CLONE_NEWNET).expect("packet tests make a network namespace: run them as root");
+            ip(&cables());
+            for name in ["veth0-far", "veth1-far"] {
+                // Programs on the near ends must see no packets but ours.
+                std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1").expect(name);
+            }
+            ip(&network());
+            for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+                std::fs::write(format!("/proc/sys/net/{setting}"), "1").expect(setting);
+            }
+            let namespace = File::open("/proc/thread-self/ns/net").unwrap();
+            let mut datapath = Datapath::load(None, &SIZES).unwrap_or_else(|error| panic!("{error}"));
+            // A test run may name a veth as the frame's interface only while that runs XDP.
+            for name in ["veth0", "veth1"] {
+                datapath.xdp().unwrap().attach(name, Default::default()).unwrap();
+            }
+            let [veth0, veth1] = ["veth0", "veth1"].map(ifindex);
+            Self {
+                datapath,
+                veth0,
+                veth1,
+                namespace,
+            }
+        };
+        thread::spawn(build)
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    fn reset(&mut self) {
+        self.serve(&[]);
+        self.forget();
+        self.deliver(None, None);
+    }
+
+    /// Empties the tables of connections and clients.
+    pub(crate) fn forget(&mut self) {
+        fn clear<K: Pod, V: Pod>(map: &mut HashMap<MapData, K, V>) {
+            for (key, _) in entries(map, "").unwrap() {
+                map.remove(&key).unwrap();
+            }
+        }
+        let maps = &mut self.datapath.maps;
+        clear(&mut maps.v4.flows);
+        clear(&mut maps.v4.pending);
+        clear(&mut maps.v4.affinity);
+        clear(&mut maps.v6.flows);
+        clear(&mut maps.v6.pending);
+        clear(&mut maps.v6.affinity);
+    }
+
+    /// Makes the maps hold these Services, as the daemon does.
+    pub(crate) fn serve(&mut self, services: &[Service]) -> MapContents {
+        let model = Model {
+            services: services.to_vec(),
+        };
+        let limits = Limits {
+            backend_slots: SIZES.slots,
+        };
+        let maps = &mut self.datapath.maps;
+        let current = maps.contents().unwrap();
+        let wanted = plan(&model, &current, &limits).unwrap();
+        maps.apply(&Diff::between(&current, &wanted)).unwrap();
+        assert_eq!(maps.contents().unwrap(), wanted);
+        wanted
+    }
+
+    /// Says what may be handed to veth0 and veth1 without the kernel's routing.
+    pub(crate) fn deliver(&mut self, veth0: Option<Delivery>, veth1: Option<Delivery>) {
+        let interfaces = &mut self.datapath.maps.interfaces;
+        for (index, delivery) in [(self.veth0, veth0), (self.veth1, veth1)] {
+            match delivery {
+                Some(delivery) => interfaces
+                    .insert(
+                        index,
+                        Interface {
+                            delivery,
+                            reserved: [0; 3],
+                        },
+                        0,
+                    )
+                    .unwrap(),
+                None => drop(interfaces.remove(&index)),
+            }
+        }
+    }
+
+    /// A frame that comes in by veth0, at a hook.
+    pub(crate) fn run(&mut self, hook: Hook, frame: &Frame) -> Outcome {
+        self.run_bytes(hook, &frame.bytes(), frame.segment_payload)
+    }
+
+    /// The same for any bytes.
+    pub(crate) fn run_bytes(&mut self, hook: Hook, frame: &[u8], gso_size: u32) -> Outcome {
+        let trial = Trial {
+            hook,
+            frame,
+            ifindex: self.veth0,
+            gso_size,
+            repeat: 1,
+        };
+        self.datapath
+            .try_out(&trial)
+            .unwrap_or_else(|error| panic!("{error}: {} bytes", frame.len()))
+    }
+
+    /// Runs a frame and says for which reason it was counted. A frame not translated must be unchanged.
+    pub(crate) fn counted(&mut self, hook: Hook, frame: &[u8]) -> (Reason, Outcome) {
+        let before = self.reasons();
+        let outcome = self.run_bytes(hook, frame, 0);
+        let after = self.reasons();
+        let grown: Vec<_> = after
+            .into_iter()
+            .filter(|(reason, count)| before[reason] != *count)
+            .collect();
+        let [(reason, count)] = grown[..] else {
+            panic!("{grown:?} were counted")
+        };
+        assert_eq!(count, before[&reason] + 1);
+        assert_eq!(outcome.action == Action::Drop, reason.drops(), "{reason:?}");
+        if reason != Reason::Translated {
+            assert_eq!(outcome.frame, frame, "{reason:?} changed the frame");
+        }
+        (reason, outcome)
+    }
+
+    fn reasons(&self) -> BTreeMap<Reason, u64> {
+        self.datapath.maps.reasons().unwrap().into_iter().collect()
+    }
+}
+
+/// The fewest bytes of a frame with which the kernel runs a program (`bpf_prog_test_run_skb`, net/bpf/test_run.c: an skb
+/// has a whole IP header).
+pub(crate) fn least(hook: Hook, frame: &[u8]) -> usize {
+    match (hook, [frame[12], frame[13]]) {
+        (Hook::Xdp, _) => 14,
+        (_, [0x08, 0x00]) => 14 + 20,
+        (_, [0x86, 0xdd]) => 14 + 40,
+        _ => 15,
+    }
+}
+
+/// Both ends of two cables.
+fn cables() -> String {
+    let cable = |(name, number, mtu)| {
+        format!("link add {name} address 02:00:00:00:00:0{number} mtu {mtu} type veth peer name {name}-far\n")
+    };
+    [("veth0", 2, MTU_VETH0), ("veth1", 3, MTU_VETH1)].map(cable).concat()
+}
+
+/// Links up, addresses, routes, neighbours.
+fn network() -> String {
+    let mut commands = String::from("link set lo up\n");
+    for name in ["veth0", "veth1", "veth0-far", "veth1-far"] {
+        commands += &format!("link set {name} up\n");
+    }
+    commands += "address add 10.0.255.254/16 dev veth0\naddress add fd00:a::ffff/64 dev veth0 nodad\n\
+                 address add 10.244.255.254/16 dev veth1\naddress add fd00:244::ffff/64 dev veth1 nodad\n\
+                 route add 10.245.0.0/16 dev veth0\nroute add fd00:245::/64 dev veth0\n";
+    let [a, b, c, d, e, f] = NEIGHBOUR;
+    let mac = format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
+    for number in 1..=NEIGHBOURS {
+        for (address, name) in [
+            (format!("10.0.0.{number}"), "veth0"),
+            (format!("10.244.0.{number}"), "veth1"),
+            (format!("10.245.0.{number}"), "veth0"),
+            (format!("fd00:a::{number}"), "veth0"),
+            (format!("fd00:244::{number}"), "veth1"),
+            (format!("fd00:245::{number}"), "veth0"),
+        ] {
+            commands += &format!("neighbour add {address} lladdr {mac} nud permanent dev {name}\n");
+        }
+    }
+    commands
+}
+
+fn ip(commands: &str) {
+    let mut ip = Command::new("ip")
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("ip");
+    ip.stdin.take().unwrap().write_all(commands.as_bytes()).unwrap();
+    assert!(ip.wait().unwrap().success(), "ip refused:\n{commands}");
+}
+
+fn ifindex(name: &str) -> u32 {
+    let text = Command::new("ip")
+        .args(["-oneline", "link", "show", name])
+        .output()
+        .unwrap()
+        .stdout;
+    String::from_utf8(text)
+        .unwrap()
+        .split(':')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap()
+}
