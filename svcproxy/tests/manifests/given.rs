@@ -23,6 +23,7 @@ pub(crate) fn options() -> Options {
     Options {
         ranges: ranges(&["10.96.0.0/12", "fd00:10:96::/112"]),
         now: NOW,
+        ..Options::default()
     }
 }
 
