@@ -3,6 +3,9 @@
 //! A CRC is linear: the CRC of two packets of one length differs by the CRC of their difference. That difference is
 //! four bytes followed by zeros, and a zero byte multiplies a remainder by x⁸; so `n` of them multiply it by x⁸ⁿ, which
 //! takes one multiplication for each bit of `n`.
+//!
+//! There are no branches, and no arithmetic in their place that the verifier sees through: it would follow both sides of
+//! each (Linux 6.18 does so for `-(bit & 1)`), five hundred times over.
 
 /// The generator polynomial, lowest power in the highest bit.
 const POLYNOMIAL: u32 = 0x82f6_3b78;
@@ -13,29 +16,33 @@ const POWERS: [u32; 16] = powers();
 /// What to XOR into the checksum of a packet (as a number, not as stored) when its first four bytes, as stored, change
 /// by XOR with `difference` and `rest` bytes follow them.
 #[inline(never)]
-pub const fn delta(difference: u32, rest: u32) -> u32 {
+pub fn delta(difference: u32, rest: u32) -> u32 {
     // The remainder of the four bytes alone: each passes eight steps, which a multiplication by x³² is.
     let mut remainder = multiply(u32::from_le(difference), POWERS[2]);
     let mut bit = 0;
     while bit < POWERS.len() {
-        if rest >> bit & 1 == 1 {
-            remainder = multiply(remainder, POWERS[bit]);
-        }
+        let multiplied = multiply(remainder, POWERS[bit]);
+        remainder ^= (remainder ^ multiplied) & mask(rest >> bit);
         bit += 1;
     }
     remainder
 }
 
-/// The product of two polynomials modulo the generator, both lowest power in the highest bit. Without branches: the
-/// verifier would follow every one of them.
+/// All ones if the lowest bit is set, else 0.
 #[inline(always)]
-const fn multiply(a: u32, b: u32) -> u32 {
+fn mask(bit: u32) -> u32 {
+    static MASKS: [u32; 2] = [0, u32::MAX];
+    // SAFETY: the index is 0 or 1. Volatile, so that no compiler makes arithmetic of it.
+    unsafe { MASKS.as_ptr().add((bit & 1) as usize).read_volatile() }
+}
+
+/// The product of two polynomials modulo the generator, both lowest power in the highest bit.
+#[inline(always)]
+fn multiply(a: u32, b: u32) -> u32 {
     let (mut product, mut b) = (0, b);
-    let mut bit = 0;
-    while bit < 32 {
-        product ^= b & 0_u32.wrapping_sub((a >> (31 - bit)) & 1);
-        b = (b >> 1) ^ (POLYNOMIAL & 0_u32.wrapping_sub(b & 1));
-        bit += 1;
+    for bit in (0..32).rev() {
+        product ^= b & mask(a >> bit);
+        b = (b >> 1) ^ (POLYNOMIAL & mask(b));
     }
     product
 }
@@ -44,7 +51,16 @@ const fn powers() -> [u32; 16] {
     let mut powers = [1 << (31 - 8); 16];
     let mut k = 1;
     while k < powers.len() {
-        powers[k] = multiply(powers[k - 1], powers[k - 1]);
+        // The square of the one before, step by step as in `multiply`.
+        let (mut product, mut a, mut b) = (0, powers[k - 1], powers[k - 1]);
+        while a != 0 {
+            if a >> 31 == 1 {
+                product ^= b;
+            }
+            a <<= 1;
+            b = if b & 1 == 1 { (b >> 1) ^ POLYNOMIAL } else { b >> 1 };
+        }
+        powers[k] = product;
         k += 1;
     }
     powers

@@ -175,6 +175,9 @@ impl Family for V6 {
             identification: 0,
         };
         if extension::is_extension(next_header) {
+            if P::PLAIN {
+                return Err(Reason::LeftToTc);
+            }
             let Chain {
                 protocol,
                 piece,

@@ -16,6 +16,10 @@ pub trait Packet {
     /// The delivery this hook can carry out itself, while the packet has not been routed.
     const DELIVERY: Delivery;
 
+    /// Whether everything but plain TCP and UDP (untagged, whole, behind nothing but the IP header) is left to a later
+    /// hook on the packet's way.
+    const PLAIN: bool;
+
     /// A view of the header at `offset` bytes from the start of the frame; `None` when the packet ends before it.
     fn at<T: Wire>(&self, offset: usize) -> Option<&T>;
 

@@ -46,6 +46,9 @@ where
     let (mut ethertype, mut offset) = (ethernet.ethertype.get(), EthHdr::LEN);
     // One tag or two; the second is never an outer one.
     if ethertype == VLAN || ethertype == OUTER_VLAN {
+        if P::PLAIN {
+            return Err(Reason::LeftToTc);
+        }
         let tag: &Vlan = packet.at(offset).ok_or(Reason::Truncated)?;
         (ethertype, offset) = (tag.ethertype.get(), offset + size_of::<Vlan>());
         if ethertype == VLAN {
@@ -77,6 +80,9 @@ where
         dst_port: 0,
         protocol: transport::protocol(datagram.protocol),
     };
+    if P::PLAIN && (datagram.piece != Piece::Whole || key.protocol == Protocol::SCTP || datagram.protocol == F::ICMP) {
+        return Err(Reason::LeftToTc);
+    }
     if key.protocol == Protocol::ANY {
         return other::<F, P, T>(packet, tables, offset, &datagram, &key);
     }

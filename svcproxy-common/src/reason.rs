@@ -5,6 +5,8 @@
 pub enum Fate {
     /// It goes on untouched.
     Pass,
+    /// It goes on to this interface's tc hook, which can do what XDP cannot.
+    Defer,
     /// It is dropped.
     Drop,
     /// It is dropped, and its sender gets an ICMP port unreachable.
@@ -79,6 +81,8 @@ reasons! {
     NoSourcePort = 16, "no_source_port", Drop, "dropped: no source port left to tell connections apart";
     /// Nothing says which address to masquerade behind.
     NoSourceAddress = 17, "no_source_address", Drop, "dropped: no address to masquerade behind";
+    /// XDP's only: VLAN tags, fragments, extension headers, ICMP errors and SCTP are tc's.
+    LeftToTc = 18, "left_to_tc", Defer, "left by XDP to tc: tags, fragments, extension headers, ICMP errors, SCTP";
 }
 
 #[cfg(test)]
@@ -94,6 +98,7 @@ mod tests {
             let fate = match reason.fate() {
                 _ if reason == Reason::Translated => "rewritten",
                 Fate::Pass => "passed",
+                Fate::Defer => "left",
                 Fate::Drop => "dropped",
                 Fate::Reject => "rejected",
             };

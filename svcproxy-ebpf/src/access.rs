@@ -24,15 +24,19 @@ impl Frame {
         self.end - self.start
     }
 
+    /// Where `length` bytes from `offset` on are; `None` when the frame ends before them.
+    #[inline(always)]
+    pub(crate) fn bytes(&self, offset: usize, length: usize) -> Option<*const u8> {
+        let address = self.start + offset;
+        (address + length <= self.end).then_some(address as *const u8)
+    }
+
     /// A view of the header at `offset`; `None` when the frame ends before it.
     #[inline(always)]
     pub(crate) fn at<T: Wire>(&self, offset: usize) -> Option<&T> {
-        let address = self.start + offset;
-        if address + size_of::<T>() > self.end {
-            return None;
-        }
+        let address = self.bytes(offset, size_of::<T>())?;
         // SAFETY: the bytes lie between `data` and `data_end` of the running program's context (checked above), and
         // a `Wire` type is valid at any address for any bytes.
-        Some(unsafe { &*(address as *const T) })
+        Some(unsafe { &*address.cast() })
     }
 }

@@ -10,6 +10,7 @@ mod access;
 mod clock;
 mod fib;
 mod maps;
+mod reject;
 mod tc;
 mod xdp;
 
@@ -28,6 +29,12 @@ fn svcproxy_xdp(ctx: XdpContext) -> u32 {
 #[classifier]
 fn svcproxy_in(ctx: TcContext) -> i32 {
     tc::run::<true>(&ctx)
+}
+
+/// Packets that have come in on an interface with [`svcproxy_xdp`]: what that one leaves to tc.
+#[classifier]
+fn svcproxy_after_xdp(ctx: TcContext) -> i32 {
+    tc::after_xdp(&ctx)
 }
 
 /// Packets on their way out: replies of endpoints that the kernel has routed.

@@ -16,7 +16,13 @@ use svcproxy_common::{
     wire::{Be16, Wire},
 };
 
-use crate::{access::Frame, clock, fib, maps::Maps};
+use crate::{
+    access::Frame,
+    clock, fib,
+    maps::Maps,
+    reject,
+    xdp::{LEFT_TO_TC, LeftToTc},
+};
 
 /// Bytes that must be in one piece of memory: enough for an ICMP error with all it quotes. Drivers that keep headers
 /// apart from payload leave at least this much in the head (virtio-net's `GOOD_COPY_LEN`), so that this costs nothing.
@@ -36,8 +42,22 @@ pub(crate) fn run<const IN: bool>(ctx: &TcContext) -> i32 {
         Ok(Verdict::Route) => TC_ACT_UNSPEC,
         // SAFETY: the helper takes two numbers; a bad one makes the kernel drop the packet.
         Ok(Verdict::Send { ifindex }) => (unsafe { bpf_redirect_peer(ifindex, 0) }) as i32,
-        Err(reason) if reason.fate() != Fate::Pass => TC_ACT_SHOT,
-        Err(_) => TC_ACT_UNSPEC,
+        Err(reason) => match reason.fate() {
+            Fate::Pass | Fate::Defer => TC_ACT_UNSPEC,
+            Fate::Drop => TC_ACT_SHOT,
+            Fate::Reject => reject::reject(ctx),
+        },
+    }
+}
+
+/// Carries out what XDP has left to tc; every other packet goes on at the price of a comparison.
+#[inline(always)]
+pub(crate) fn after_xdp(ctx: &TcContext) -> i32 {
+    // SAFETY: the context of the running program.
+    let metadata = unsafe { (*ctx.skb.skb).data_meta } as usize;
+    match Frame::new(metadata, ctx.data()).at::<LeftToTc>(0) {
+        Some(mark) if mark.get() == LEFT_TO_TC => run::<true>(ctx),
+        _ => TC_ACT_UNSPEC,
     }
 }
 
@@ -59,6 +79,7 @@ fn translate<const IN: bool>(ctx: &TcContext) -> Result<Verdict, Reason> {
 
 impl<const IN: bool> Packet for TcPacket<'_, IN> {
     const ROUTED: bool = !IN;
+    const PLAIN: bool = false;
     const DELIVERY: Delivery = Delivery::PEER;
 
     #[inline(always)]

@@ -1,14 +1,24 @@
 //! A packet as XDP sees it: a frame in memory and nothing else.
 
-use aya_ebpf::{EbpfContext as _, bindings::xdp_action, helpers::bpf_redirect, programs::XdpContext};
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::xdp_action,
+    helpers::{bpf_redirect, bpf_xdp_adjust_meta},
+    programs::XdpContext,
+};
 use svcproxy_common::{
     ChecksumChange, Fate, Packet, Route, Verdict,
     abi::{Address, Delivery},
     process,
-    wire::{Be16, Wire},
+    wire::{Be16, Field, Wire},
 };
 
 use crate::{access::Frame, clock, fib, maps::Maps};
+
+/// The metadata before a frame that XDP has left to tc.
+pub(crate) type LeftToTc = Field<u32, 4>;
+/// Its value.
+pub(crate) const LEFT_TO_TC: u32 = 0x7376_6370;
 
 /// A frame at XDP, and the program that looks at it.
 struct XdpPacket<'a> {
@@ -28,13 +38,32 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
         Ok(Verdict::Send { ifindex }) if ifindex as usize == ctx.ingress_ifindex() => xdp_action::XDP_TX,
         // SAFETY: the helper takes two numbers; a bad one makes the kernel drop the frame.
         Ok(Verdict::Send { ifindex }) => (unsafe { bpf_redirect(ifindex, 0) }) as u32,
-        Err(reason) if reason.fate() != Fate::Pass => xdp_action::XDP_DROP,
-        Err(_) => xdp_action::XDP_PASS,
+        Err(reason) => match reason.fate() {
+            Fate::Pass => xdp_action::XDP_PASS,
+            Fate::Drop => xdp_action::XDP_DROP,
+            Fate::Reject | Fate::Defer => leave_to_tc(ctx),
+        },
     }
+}
+
+/// Marks the frame for [`tc::after_xdp`](crate::tc::after_xdp). XDP could answer for a Service without endpoints itself,
+/// but not send the answer everywhere: `XDP_TX` on a veth needs an XDP program at its other end, or the frame vanishes.
+#[inline(always)]
+fn leave_to_tc(ctx: &XdpContext) -> u32 {
+    // SAFETY: the context of the running program.
+    if unsafe { bpf_xdp_adjust_meta(ctx.ctx, -(size_of::<LeftToTc>() as i32)) } != 0 {
+        return xdp_action::XDP_DROP; // a driver without metadata
+    }
+    match Frame::new(ctx.metadata(), ctx.metadata_end()).at::<LeftToTc>(0) {
+        Some(mark) => mark.set(LEFT_TO_TC),
+        None => return xdp_action::XDP_DROP,
+    }
+    xdp_action::XDP_PASS
 }
 
 impl Packet for XdpPacket<'_> {
     const ROUTED: bool = false;
+    const PLAIN: bool = true;
     const DELIVERY: Delivery = Delivery::XDP;
 
     #[inline(always)]
@@ -49,7 +78,7 @@ impl Packet for XdpPacket<'_> {
 
     #[inline(always)]
     fn tagged(&self) -> bool {
-        false // a tag is in the frame here, unless the NIC has stripped it: switch `rxvlan` off for XDP
+        false // a tag is in the frame, unless the NIC strips it: `ethtool -K DEV rxvlan off` for XDP
     }
 
     #[inline(always)]

@@ -43,6 +43,8 @@ pub fn build(toolchain: &Toolchain, arch: &str) -> Result<PathBuf> {
         .env("RUSTC", &compiler.rustc)
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+        // BTF is made from debug information, and the kernel wants that of every function, whatever crate it is from.
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "2")
         .args(["build", "--release", "--package", PACKAGE])
         .args(["-Z", "build-std=core", "--target", TARGET, "--target-dir"])
         .arg(&target_dir);
