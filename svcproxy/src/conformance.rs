@@ -75,7 +75,7 @@ pub fn decide(model: &Model, policy: &NodePolicy, src: IpAddr, dst: SocketAddr, 
     let outcome = |reason: Reason, service: Option<String>| Expected {
         verdict: match reason.fate() {
             _ if reason == Reason::Translated => Verdict::Forward,
-            Fate::Pass => Verdict::Pass,
+            Fate::Pass | Fate::Defer => Verdict::Pass,
             Fate::Drop => Verdict::Drop,
             Fate::Reject => Verdict::Reject,
         },

@@ -39,6 +39,9 @@ pub(super) fn node_ports(
         taken.extend(spec.ports.iter().flatten().filter_map(|port| number(port.node_port)));
         taken.extend(number(spec.health_check_node_port));
     }
+    for candidate in candidates {
+        outside(candidate, options.node_ports, diagnostics);
+    }
     let claim = |candidate: &Candidate<'_>| {
         let record = state.services.get(&candidate.name.to_string());
         claims(candidate, record, options.node_ports, &mut taken)
@@ -53,6 +56,18 @@ pub(super) fn node_ports(
         assign(candidate, claimed, options.node_ports, &mut taken, diagnostics);
     }
     all
+}
+
+/// Warns of nodePorts that an API server with this range would refuse.
+fn outside(candidate: &Candidate<'_>, range: PortRange, diagnostics: &mut Vec<Diagnostic>) {
+    let ports = candidate.spec.ports.iter().flatten().enumerate();
+    let written = ports.filter_map(|(index, port)| Some((index, number(port.node_port)?)));
+    for (index, port) in written.filter(|(_, port)| !range.contains(*port)) {
+        let problem = format!("{port} is not in --service-node-port-range, {range}: a cluster would refuse it");
+        let field = format!("spec.ports[{index}].nodePort");
+        let origin = &candidate.source.origin;
+        diagnostics.push(origin.diagnostic(Severity::Warning, &field, problem, "write a port of that range"));
+    }
 }
 
 /// Whether the ports of a Service are to have nodePorts although none is written.
