@@ -63,9 +63,13 @@ pub struct Prefix<T> {
     pub length: u32,
 }
 
-/// The two sets of a services entry.
-pub fn sets_of(entry: &ServiceEntry) -> [EndpointSet; 2] {
-    [entry.outside, entry.inside]
+/// The sets of a services entry: two, one, or for a cluster IP's other ports none.
+pub fn sets_of(entry: &ServiceEntry) -> impl Iterator<Item = EndpointSet> {
+    let outside = (entry.outside != entry.inside).then_some(entry.outside);
+    [Some(entry.inside), outside]
+        .into_iter()
+        .flatten()
+        .filter(|set| set.number != 0)
 }
 
 impl MapContents {

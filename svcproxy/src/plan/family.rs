@@ -5,13 +5,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use svcproxy_common::abi::{
-    Backend, BackendKey, Empty, EndpointSet, Protocol, ServiceEntry, ServiceKey, SourceRange, Way,
-};
+use svcproxy_common::abi::{Backend, BackendKey, Empty, EndpointSet, ServiceEntry, ServiceKey, SourceRange, Way};
 
 use super::{
     Limits,
     contents::{FamilyMaps, MapAddress, MapContents, Prefix, sets_of},
+    entries::{Masquerade, NO_SET, distinct, other_port},
     error::PlanError,
     networks,
     numbers::{EndpointNumbers, Fresh},
@@ -111,20 +110,23 @@ impl<'a> Planner<'a> {
             return Ok(());
         }
         let maps = A::maps(self.current);
-        let own = |entry: &&ServiceEntry| entry.service == number;
-        let at_cluster_ips = cluster_ips()
-            .flat_map(|address| maps.at(address).map(|(_, entry)| entry))
-            .filter(own);
-        let mut known: Vec<u32> = at_cluster_ips.flat_map(sets_of).map(|set| set.number).collect();
+        let own = |(_, entry): &(&ServiceKey<A>, &ServiceEntry)| entry.service == number;
+        let at_cluster_ips: Vec<_> = cluster_ips().flat_map(|address| maps.at(address)).filter(own).collect();
+        let current = |entrance: &Entrance<A>| match entrance.way {
+            Way::CLUSTER_IP => at_cluster_ips.iter().copied().find(|(key, _)| **key == entrance.key),
+            _ => maps.services.get_key_value(&entrance.key).filter(own),
+        };
+        let mut known: Vec<u32> = at_cluster_ips
+            .iter()
+            .flat_map(|(_, entry)| sets_of(entry))
+            .map(|set| set.number)
+            .collect();
         let ports: Vec<_> = service
             .ports
             .iter()
             .map(|port| {
                 let entrances = entrances(service, port, &draft.node_port_addresses);
-                let olds: Vec<_> = entrances
-                    .iter()
-                    .map(|entrance| maps.services.get(&entrance.key).filter(own))
-                    .collect();
+                let olds: Vec<_> = entrances.iter().map(|entrance| Some(current(entrance)?.1)).collect();
                 known.extend(olds.iter().flatten().flat_map(|old| sets_of(old)).map(|set| set.number));
                 (port, entrances, olds)
             })
@@ -132,7 +134,7 @@ impl<'a> Planner<'a> {
         known.sort_unstable();
         known.dedup();
 
-        let source_ranges = match service.load_balancer_ips.is_empty() {
+        let source_ranges = match service.load_balancer_ips.is_empty() || service.ports.is_empty() {
             true => None,
             false => networks::source_ranges::<A>(service, &draft.model.node),
         };
@@ -241,85 +243,4 @@ impl Choice {
             Role::Local => self.local,
         }
     }
-}
-
-/// No set at all.
-const NO_SET: EndpointSet = EndpointSet {
-    number: 0,
-    slot_offset: 0,
-    slot_count: 0,
-    empty: Empty::REJECT,
-};
-
-/// The entry for all ports of a cluster IP that have none of their own.
-fn other_port<A>(address: A, service: u32) -> (ServiceKey<A>, ServiceEntry) {
-    let key = ServiceKey {
-        address,
-        port: 0,
-        protocol: Protocol::ANY,
-    };
-    let entry = ServiceEntry {
-        service,
-        affinity_seconds: 0,
-        outside: NO_SET,
-        inside: NO_SET,
-        way: Way::OTHER_PORT,
-        filtered: false,
-        masquerade_outside: false,
-        masquerade_pods: false,
-        masquerade_node: false,
-        reserved: [0; 3],
-    };
-    (key, entry)
-}
-
-/// Who is masqueraded on the way to a Service.
-struct Masquerade<'a> {
-    service: &'a Service,
-    policy: &'a NodePolicy,
-    knows_pods: bool,
-}
-
-impl Masquerade<'_> {
-    /// Clients outside, pods, this node.
-    fn of(&self, way: Way) -> [bool; 3] {
-        match way {
-            Way::CLUSTER_IP | Way::OTHER_PORT if self.policy.masquerade_all => [true; 3],
-            // Without --cluster-cidr nobody is known to be no pod.
-            Way::CLUSTER_IP | Way::OTHER_PORT => [self.knows_pods, false, self.knows_pods],
-            Way::NODE_PORT | Way::EXTERNAL_IP | Way::LOAD_BALANCER => match self.service.external_traffic_policy {
-                // The endpoint may be elsewhere, and its answers must come back this way.
-                crate::model::TrafficPolicy::Cluster => [true; 3],
-                crate::model::TrafficPolicy::Local => [false, false, true],
-            },
-        }
-    }
-}
-
-/// The entries by key. A nodePort gives way to an address that a manifest names, as in kube-proxy's lookups; two
-/// Services with one cluster IP share the entry for its other ports; anything else that two claim is an error.
-fn distinct<A: MapAddress>(
-    model: &Model,
-    numbers: &[u32],
-    mut entries: Vec<(ServiceKey<A>, ServiceEntry)>,
-) -> Result<BTreeMap<ServiceKey<A>, ServiceEntry>, PlanError> {
-    let name = |entry: &ServiceEntry| {
-        let index = numbers.iter().position(|number| *number == entry.service);
-        let index = index.expect("entries carry the numbers given");
-        Box::new(model.services[index].name.clone())
-    };
-    entries.sort_by_key(|(key, entry)| (*key, entry.way == Way::NODE_PORT));
-    for [(key, first), (next, second)] in entries.array_windows() {
-        let yields = second.way == Way::OTHER_PORT || (second.way == Way::NODE_PORT && first.way != Way::NODE_PORT);
-        if key == next && !yields {
-            return Err(PlanError::Conflict {
-                address: key.address.socket(key.port),
-                protocol: key.protocol,
-                first: name(first),
-                second: name(second),
-            });
-        }
-    }
-    entries.dedup_by(|later, first| later.0 == first.0);
-    Ok(entries.into_iter().collect())
 }

@@ -9,6 +9,7 @@
 
 mod contents;
 mod diff;
+mod entries;
 mod error;
 mod family;
 mod networks;
