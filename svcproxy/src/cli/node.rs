@@ -129,3 +129,81 @@ fn hostname() -> anyhow::Result<String> {
     let path = Path::new("/proc/sys/kernel/hostname");
     std::fs::read_to_string(path).with_context(|| format!("cannot read {}: give --hostname-override", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        node: NodeArgs,
+    }
+
+    fn parse(flags: &str) -> Result<NodeArgs, String> {
+        let words = std::iter::once("svcproxy").chain(flags.split_whitespace());
+        let command = Command::try_parse_from(words).map_err(|error| error.to_string())?;
+        Ok(command.node)
+    }
+
+    #[test]
+    fn no_flag_is_the_default() {
+        let node = parse("").unwrap();
+        assert_eq!(node.policy().unwrap(), NodePolicy::default());
+        let options = node.options().unwrap();
+        let default = Options {
+            node_name: hostname().unwrap().trim().to_lowercase(),
+            now: options.now,
+            ..Options::default()
+        };
+        assert_eq!(format!("{options:?}"), format!("{default:?}"));
+    }
+
+    #[test]
+    fn lists_are_separated_by_commas_or_flags() {
+        let flags = "--hostname-override Node-1 --node-ip 192.0.2.1,2001:db8::1 --node-ip 192.0.2.2 --masquerade-all \
+                     --cluster-cidr 10.244.0.0/16,fd00:10:244::/56 --nodeport-addresses 192.0.2.0/24,::/0 \
+                     --service-cluster-ip-range 10.0.0.0/24 --masquerade-port-range 50000-50099";
+        let node = parse(flags).unwrap();
+        let options = node.options().unwrap();
+        assert_eq!(options.node_name, "node-1");
+        assert_eq!(options.node_ips.len(), 3);
+        assert_eq!(options.ranges.len(), 1);
+        let policy = node.policy().unwrap();
+        assert_eq!(policy.cluster_cidrs.len(), 2);
+        assert!(policy.masquerade_all);
+        assert!(matches!(policy.nodeport_addresses, NodePortAddresses::Within(networks) if networks.len() == 2));
+        assert_eq!(policy.masquerade_ports.count(), 100);
+        let primary = parse("--nodeport-addresses primary").unwrap().policy().unwrap();
+        assert_eq!(primary.nodeport_addresses, NodePortAddresses::Primary);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        for (flags, reason) in [
+            ("--node-ip 192.0.2", "invalid IP address"),
+            ("--cluster-cidr 10.244.0.0", "invalid value"),
+            (
+                "--nodeport-addresses eth0",
+                "write a network such as 10.0.0.0/8, or `primary`",
+            ),
+            ("--masquerade-port-range 65535-61000", "the lower one first"),
+            ("--masquerade-port-range 0-100", "write two ports"),
+            ("--masquerade-port-range 61000", "write two ports"),
+            ("--nodeport-addresses primary,10.0.0.0/8", "write `primary` alone"),
+            ("--hostname-override= ", "this node has no name"),
+            ("--cluster-cidr 10.96.0.0/12", "networks of their own"),
+        ] {
+            let error = match parse(flags) {
+                Err(error) => error,
+                Ok(node) => {
+                    let errors = [node.options().err(), node.policy().err()];
+                    errors.into_iter().flatten().map(|error| error.to_string()).collect()
+                }
+            };
+            assert!(error.contains(reason), "{flags}: {error}");
+        }
+    }
+}

@@ -54,6 +54,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     if args.ifaces.is_empty() {
         bail!("no interface is given: name one with --iface (`ip link` lists them); `svcproxy --help` shows the rest");
     }
+    args.input.node.policy()?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?

@@ -8,7 +8,7 @@ use svcproxy_common::abi::Protocol;
 use super::super::{Snapshot, render};
 use crate::{
     cli::{Cli, Command},
-    model::{Endpoint, Model, NodePolicy, Service, ServiceName, ServicePort, ServiceType, TrafficPolicy},
+    model::{Endpoint, Model, Node, NodePolicy, Service, ServiceName, ServicePort, ServiceType, TrafficPolicy},
     plan::{Limits, MapContents, plan},
     state::{PortRecord, ServiceRecord, State},
 };
@@ -125,7 +125,11 @@ pub(super) fn snapshot(services: impl IntoIterator<Item = Service>) -> Snapshot 
     let maps = plan(
         &Model {
             services,
-            ..Model::default()
+            node: Node {
+                name: "node".into(),
+                addresses: vec!["192.0.2.1".parse().unwrap()],
+                ..Node::default()
+            },
         },
         &NodePolicy::default(),
         &MapContents::default(),
