@@ -9,7 +9,7 @@ use std::{
 };
 
 use svcproxy::{
-    model::{Endpoint, Model, Protocol, Service, ServiceName, ServicePort, ServiceType},
+    model::{Endpoint, Model, NodePolicy, Protocol, Service, ServiceName, ServicePort, ServiceType, TrafficPolicy},
     plan::{Diff, Limits, MapContents, plan},
 };
 
@@ -22,6 +22,7 @@ fn main() {
         .map_or(20_000, |count| count.parse().expect("SERVICES is a number"));
     let model = Model {
         services: (0..services).map(service).collect(),
+        ..Model::default()
     };
     let empty = MapContents::default();
     let current = measure("first plan", &empty, &model);
@@ -33,11 +34,11 @@ fn main() {
 }
 
 fn measure(what: &str, current: &MapContents, model: &Model) -> MapContents {
-    let limits = Limits { backend_slots: 1 << 22 };
+    let (policy, limits) = (NodePolicy::default(), Limits { backend_slots: 1 << 22 });
     let (mut planning, mut comparing) = (Duration::MAX, Duration::MAX);
     for _ in 0..RUNS {
         let start = Instant::now();
-        let wanted = plan(model, current, &limits).expect("4 Mi slots suffice");
+        let wanted = plan(model, &policy, current, &limits).expect("4 Mi slots suffice");
         planning = planning.min(start.elapsed());
         let start = Instant::now();
         let diff = Diff::between(current, &wanted);
@@ -51,19 +52,11 @@ fn measure(what: &str, current: &MapContents, model: &Model) -> MapContents {
         ms(planning),
         ms(comparing)
     );
-    plan(model, current, &limits).expect("4 Mi slots suffice")
+    plan(model, &policy, current, &limits).expect("4 Mi slots suffice")
 }
 
 fn service(index: u32) -> Service {
-    let endpoint = |nth| Endpoint {
-        address: address(0x0a80_0000 + index * ENDPOINTS + nth),
-        port: 8080,
-        ready: true,
-        serving: true,
-        terminating: false,
-        node_name: None,
-        pod: None,
-    };
+    let endpoint = |nth| Endpoint::ready(address(0x0a80_0000 + index * ENDPOINTS + nth), 8080);
     Service {
         name: ServiceName {
             namespace: "default".into(),
@@ -71,12 +64,19 @@ fn service(index: u32) -> Service {
         },
         service_type: ServiceType::ClusterIp,
         cluster_ips: vec![address(0x0a60_0000 + index)],
+        external_ips: Vec::new(),
+        load_balancer_ips: Vec::new(),
+        load_balancer_source_ranges: Vec::new(),
+        internal_traffic_policy: TrafficPolicy::Cluster,
+        external_traffic_policy: TrafficPolicy::Cluster,
+        health_check_node_port: None,
         affinity_seconds: None,
         selector: Default::default(),
         ports: vec![ServicePort {
             name: String::new(),
             protocol: Protocol::TCP,
             port: 80,
+            node_port: None,
             endpoints: (0..ENDPOINTS).map(endpoint).collect(),
         }],
     }

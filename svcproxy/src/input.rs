@@ -4,10 +4,10 @@
 //!
 //! ```no_run
 //! # use svcproxy::{input, model::Options, state::State};
-//! # fn run(filenames: &[std::path::PathBuf], ranges: Vec<ipnet::IpNet>, directory: &std::path::Path, now: u64)
+//! # fn run(filenames: &[std::path::PathBuf], options: &Options, directory: &std::path::Path)
 //! # -> Result<(), Box<dyn std::error::Error>> {
-//! let remembered = State::load(directory, now)?.state;
-//! let input = input::read(filenames, &Options { ranges, now }, &remembered);
+//! let remembered = State::load(directory, options.now)?.state;
+//! let input = input::read(filenames, options, &remembered);
 //! for diagnostic in &input.diagnostics {
 //!     eprintln!("{diagnostic}");
 //! }

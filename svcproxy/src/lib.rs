@@ -3,6 +3,7 @@
 //! Kubernetes types never pass `model`; aya types never leave `datapath`.
 
 pub mod cli;
+pub mod conformance;
 pub mod datapath;
 pub mod input;
 pub mod manifest;

@@ -1,6 +1,6 @@
 //! The state file: what must outlive the daemon and does not stand in the pinned maps.
 //!
-//! Cluster IPs once assigned stay with their Service for its life, whatever order the files come in; and `svcproxy
+//! Cluster IPs and nodePorts once assigned stay with their Service for its life, whatever order the files come in; and `svcproxy
 //! get` needs names for the numbers it finds in the maps.
 
 use std::{collections::BTreeMap, net::IpAddr};
@@ -42,6 +42,15 @@ pub struct ServiceRecord {
     /// The cluster IPs it has, primary first.
     #[serde(rename = "clusterIPs")]
     pub cluster_ips: Vec<IpAddr>,
+    /// `spec.externalIPs` that are carried.
+    #[serde(rename = "externalIPs", default, skip_serializing_if = "Vec::is_empty")]
+    pub external_ips: Vec<IpAddr>,
+    /// The load balancer's addresses.
+    #[serde(rename = "loadBalancerIPs", default, skip_serializing_if = "Vec::is_empty")]
+    pub load_balancer_ips: Vec<IpAddr>,
+    /// `healthCheckNodePort`, given or assigned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check_node_port: Option<u16>,
     /// `spec.type`.
     #[serde(rename = "type")]
     pub service_type: String,
@@ -61,8 +70,11 @@ pub struct ServiceRecord {
 pub struct PortRecord {
     /// `name`, empty when absent.
     pub name: String,
-    /// `TCP` or `UDP`.
+    /// `TCP`, `UDP` or `SCTP`.
     pub protocol: String,
     /// `port`.
     pub port: u16,
+    /// `nodePort`, given or assigned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_port: Option<u16>,
 }

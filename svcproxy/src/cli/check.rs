@@ -2,21 +2,20 @@
 //!
 //! Diagnostics go to standard error, one a line; the summary goes to standard output. Needs no root, keeps no state.
 
-use std::{process::ExitCode, time::SystemTime};
+use std::process::ExitCode;
 
 use super::CheckArgs;
 use crate::{
     input::{self, Input},
     manifest::{Kind, Severity},
-    model::Options,
     state::State,
 };
 
 /// Runs the command. Exits 0 when there is no error, else 1.
 pub fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
-    let ranges = args.input.service_cluster_ip_range.clone();
-    let input = input::read(&args.input.filenames, &Options { ranges, now }, &State::default());
+    args.input.node.policy()?;
+    let options = args.input.node.options()?;
+    let input = input::read(&args.input.filenames, &options, &State::default());
     for diagnostic in &input.diagnostics {
         eprintln!("{diagnostic}");
     }

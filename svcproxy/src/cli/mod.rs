@@ -4,14 +4,14 @@ mod check;
 mod cleanup;
 pub mod get;
 mod lock;
+mod node;
 mod run;
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ipnet::IpNet;
 
-pub use self::{check::check, get::get, run::run};
+pub use self::{check::check, get::get, node::NodeArgs, run::run};
 use crate::datapath::{Sizes, links};
 
 /// Kubernetes Services from plain manifests, carried by XDP and tcx.
@@ -41,17 +41,9 @@ pub struct InputArgs {
     /// File, directory (its *.yaml, *.yml and *.json) or - for standard input; repeatable
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     pub filenames: Vec<PathBuf>,
-    /// Ranges that cluster IPs are assigned from, at most one for each family
-    #[arg(
-        long,
-        value_name = "CIDR,…",
-        value_delimiter = ',',
-        default_value = "10.96.0.0/12,fd00:10:96::/112"
-    )]
-    pub service_cluster_ip_range: Vec<IpNet>,
-    /// Name of this node, compared with endpoints' nodeName; default: the hostname
-    #[arg(long, value_name = "NAME")]
-    pub hostname_override: Option<String>,
+    /// The node that Services are carried on.
+    #[command(flatten)]
+    pub node: NodeArgs,
 }
 
 /// Where svcproxy keeps what outlives it.
@@ -90,6 +82,9 @@ pub struct RunArgs {
     /// Pins and state.
     #[command(flatten)]
     pub places: PlaceArgs,
+    /// Address and port that /healthz and /livez answer at
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:10256")]
+    pub healthz_bind_address: SocketAddr,
     /// Remove every map, link and file of svcproxy, then exit
     #[arg(long)]
     pub cleanup: bool,

@@ -24,7 +24,7 @@ use crate::{
     },
     input::{self, Input},
     manifest::Severity,
-    model::{Endpoint, Model, Options, Service},
+    model::{Endpoint, Model, Service},
     plan::{self, Diff, Limits},
     state::State,
 };
@@ -54,6 +54,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     if args.ifaces.is_empty() {
         bail!("no interface is given: name one with --iface (`ip link` lists them); `svcproxy --help` shows the rest");
     }
+    args.input.node.policy()?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
@@ -132,12 +133,13 @@ struct Proxy<'a> {
 impl Proxy<'_> {
     /// Brings the maps to what the model says.
     fn apply(&mut self, model: &Model, state: State) -> anyhow::Result<()> {
+        let policy = self.args.input.node.policy()?;
         state.save(&self.args.places.state_dir)?;
         let current = self.datapath.maps.contents()?;
         let limits = Limits {
             backend_slots: self.args.sizes.backend_slots,
         };
-        let wanted = plan::plan(model, &current, &limits)?;
+        let wanted = plan::plan(model, &policy, &current, &limits)?;
         self.datapath.maps.apply(&Diff::between(&current, &wanted))?;
         for service in &model.services {
             let before = self.state.services.get(&service.name.to_string());
@@ -193,10 +195,7 @@ impl Proxy<'_> {
 
 /// Reads the manifests and prints what there is to say. `None` when they have errors.
 fn read(args: &RunArgs, state: &State) -> anyhow::Result<Option<(Model, State)>> {
-    let options = Options {
-        ranges: args.input.service_cluster_ip_range.clone(),
-        now: unix_seconds()?,
-    };
+    let options = args.input.node.options()?;
     let Input {
         model,
         state,

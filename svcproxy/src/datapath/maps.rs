@@ -6,18 +6,24 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, lpm_trie::LpmTrie},
 };
 use svcproxy_common::{
     Reason,
     abi::{
-        AffinityEntry, AffinityKey, Backend, BackendKey, FlowEntry, FlowKey, Interface, LAYOUT_VERSION, Layout,
-        ServiceEntry, ServiceKey, V4Addr, V6Addr,
+        Address, AffinityEntry, AffinityKey, Backend, BackendKey, Config, FlowEntry, FlowKey, FragmentKey,
+        FragmentPorts, Interface, LAYOUT_VERSION, Layout, Network, NetworkAddress, ServiceEntry, ServiceKey,
+        SourceRange, V4Addr, V6Addr,
     },
 };
 
+mod elements;
+
+pub(super) use self::elements::delete;
+pub use self::elements::entries;
+use self::elements::{delete_prefixes, prefixes, put, put_prefixes};
 use super::DatapathError;
-use crate::plan::{Diff, FamilyMaps, FamilyStep, MapContents, Step};
+use crate::plan::{Diff, FamilyMaps, FamilyStep, MapContents, Step, sets_of};
 
 type Result<T> = std::result::Result<T, DatapathError>;
 
@@ -27,6 +33,8 @@ pub struct Maps {
     pub v4: Family<V4Addr>,
     /// The maps of IPv6.
     pub v6: Family<V6Addr>,
+    config_v4: Array<MapData, Config<V4Addr>>,
+    config_v6: Array<MapData, Config<V6Addr>>,
     /// `backend_slots`
     pub slots: Array<MapData, u32>,
     /// `interfaces`, by ifindex.
@@ -47,10 +55,16 @@ pub struct Family<A: MapKeys> {
     pub pending: HashMap<MapData, FlowKey<A>, FlowEntry<A>>,
     /// `affinity_`
     pub affinity: HashMap<MapData, AffinityKey<A>, AffinityEntry>,
+    /// `fragments_`, the programs' own: kept pinned with the rest.
+    pub fragments: HashMap<MapData, FragmentKey<A>, FragmentPorts>,
+    /// `networks_`
+    pub networks: LpmTrie<MapData, NetworkAddress<A>, Network>,
+    /// `source_ranges_`
+    pub source_ranges: LpmTrie<MapData, SourceRange<A>, u32>,
 }
 
 /// An address whose keys and values aya can hand to the kernel.
-pub trait MapKeys: Copy + 'static {
+pub trait MapKeys: Address {
     /// What the names of its maps end with.
     const SUFFIX: &'static str;
 }
@@ -65,7 +79,7 @@ impl MapKeys for V6Addr {
 
 impl Maps {
     /// Names of all maps, as in the object and under the pin directory.
-    pub const NAMES: [&str; 14] = [
+    pub const NAMES: [&str; 22] = [
         "services_v4",
         "services_v6",
         "backends_v4",
@@ -77,6 +91,14 @@ impl Maps {
         "pending_v6",
         "affinity_v4",
         "affinity_v6",
+        "networks_v4",
+        "networks_v6",
+        "source_ranges_v4",
+        "source_ranges_v6",
+        "config_v4",
+        "config_v6",
+        "fragments_v4",
+        "fragments_v6",
         "interfaces",
         "reasons",
         "layout",
@@ -133,6 +155,8 @@ impl Maps {
         Ok(Self {
             v4: Family::from_source(&mut source)?,
             v6: Family::from_source(&mut source)?,
+            config_v4: typed("config_v4", source("config_v4"))?,
+            config_v6: typed("config_v6", source("config_v6"))?,
             slots: typed("backend_slots", source("backend_slots"))?,
             interfaces: typed("interfaces", source("interfaces"))?,
             reasons: typed("reasons", source("reasons"))?,
@@ -142,10 +166,11 @@ impl Maps {
 
     /// What the maps hold of the plan.
     pub fn contents(&self) -> Result<MapContents> {
-        let (v4, v6) = (self.v4.contents()?, self.v6.contents()?);
+        let (v4, v6) = (self.v4.contents(&self.config_v4)?, self.v6.contents(&self.config_v6)?);
         let mut slots = BTreeMap::new();
-        for entry in v4.services.values().chain(v6.services.values()) {
-            let region = entry.slot_offset..entry.slot_offset + entry.slot_count;
+        let entries = v4.services.values().chain(v6.services.values());
+        for set in entries.flat_map(sets_of) {
+            let region = set.slot_offset..set.slot_offset + set.slot_count;
             if region.is_empty() || slots.contains_key(&region.start) {
                 continue;
             }
@@ -162,8 +187,8 @@ impl Maps {
     pub fn apply(&mut self, diff: &Diff) -> Result<()> {
         for step in &diff.steps {
             match step {
-                Step::V4(step) => self.v4.apply(step)?,
-                Step::V6(step) => self.v6.apply(step)?,
+                Step::V4(step) => self.v4.apply(step, &mut self.config_v4)?,
+                Step::V6(step) => self.v6.apply(step, &mut self.config_v6)?,
                 Step::WriteSlots(runs) => {
                     for run in runs {
                         for (index, value) in (run.offset..).zip(&run.values) {
@@ -198,6 +223,10 @@ where
     FlowKey<A>: aya::Pod,
     FlowEntry<A>: aya::Pod,
     AffinityKey<A>: aya::Pod,
+    FragmentKey<A>: aya::Pod,
+    NetworkAddress<A>: aya::Pod,
+    SourceRange<A>: aya::Pod,
+    Config<A>: aya::Pod,
 {
     fn from_source(source: &mut impl FnMut(&str) -> Result<Map>) -> Result<Self> {
         fn typed<K: aya::Pod, V: aya::Pod>(
@@ -208,7 +237,18 @@ where
             let name = format!("{name}_{suffix}");
             HashMap::try_from(source(&name)?).map_err(DatapathError::map(&name))
         }
+        fn trie<K: aya::Pod, V: aya::Pod>(
+            source: &mut impl FnMut(&str) -> Result<Map>,
+            name: &str,
+            suffix: &str,
+        ) -> Result<LpmTrie<MapData, K, V>> {
+            let name = format!("{name}_{suffix}");
+            LpmTrie::try_from(source(&name)?).map_err(DatapathError::map(&name))
+        }
         Ok(Self {
+            networks: trie(source, "networks", A::SUFFIX)?,
+            source_ranges: trie(source, "source_ranges", A::SUFFIX)?,
+            fragments: typed(source, "fragments", A::SUFFIX)?,
             services: typed(source, "services", A::SUFFIX)?,
             backends: typed(source, "backends", A::SUFFIX)?,
             flows: typed(source, "flows", A::SUFFIX)?,
@@ -217,69 +257,29 @@ where
         })
     }
 
-    fn contents(&self) -> Result<FamilyMaps<A>> {
+    fn contents(&self, config: &Array<MapData, Config<A>>) -> Result<FamilyMaps<A>> {
         Ok(FamilyMaps {
             services: entries(&self.services, "services")?.into_iter().collect(),
             backends: entries(&self.backends, "backends")?.into_iter().collect(),
+            networks: prefixes(&self.networks, "networks")?,
+            source_ranges: prefixes(&self.source_ranges, "source_ranges")?,
+            // A fresh map holds zeros.
+            config: Some(config.get(&0, 0).map_err(DatapathError::map("config"))?)
+                .filter(|config| config.masquerade_port_count > 0),
         })
     }
 
-    fn apply(&mut self, step: &FamilyStep<A>) -> Result<()> {
+    fn apply(&mut self, step: &FamilyStep<A>, config: &mut Array<MapData, Config<A>>) -> Result<()> {
         match step {
+            FamilyStep::SetConfig(value) => config.set(0, value, 0).map_err(DatapathError::map("config")),
+            FamilyStep::PutNetworks(entries) => put_prefixes(&mut self.networks, entries, "networks"),
+            FamilyStep::PutSourceRanges(entries) => put_prefixes(&mut self.source_ranges, entries, "source_ranges"),
+            FamilyStep::DeleteNetworks(keys) => delete_prefixes(&mut self.networks, keys, "networks"),
+            FamilyStep::DeleteSourceRanges(keys) => delete_prefixes(&mut self.source_ranges, keys, "source_ranges"),
             FamilyStep::PutBackends(entries) => put(&mut self.backends, entries, "backends", "--backend-entries"),
             FamilyStep::PutServices(entries) => put(&mut self.services, entries, "services", "--service-entries"),
             FamilyStep::DeleteServices(keys) => delete(&mut self.services, keys, "services"),
             FamilyStep::DeleteBackends(keys) => delete(&mut self.backends, keys, "backends"),
         }
     }
-}
-
-/// Everything a hash map holds. An entry that goes away meanwhile is left out.
-pub fn entries<K: aya::Pod, V: aya::Pod>(map: &HashMap<MapData, K, V>, name: &str) -> Result<Vec<(K, V)>> {
-    map.iter()
-        .collect::<std::result::Result<_, _>>()
-        .map_err(DatapathError::map(name))
-}
-
-fn put<K: aya::Pod, V: aya::Pod>(
-    map: &mut HashMap<MapData, K, V>,
-    entries: &[(K, V)],
-    name: &str,
-    flag: &'static str,
-) -> Result<()> {
-    for (key, value) in entries {
-        map.insert(key, value, 0).map_err(|source| {
-            let full = matches!(&source, MapError::SyscallError(error)
-                if error.io_error.raw_os_error() == Some(nix::libc::E2BIG));
-            if full {
-                DatapathError::MapFull {
-                    map: name.to_owned(),
-                    flag,
-                }
-            } else {
-                DatapathError::Map {
-                    map: name.to_owned(),
-                    source,
-                }
-            }
-        })?;
-    }
-    Ok(())
-}
-
-/// Deletes keys; one that is gone already is no error.
-pub(super) fn delete<K: aya::Pod, V: aya::Pod>(map: &mut HashMap<MapData, K, V>, keys: &[K], name: &str) -> Result<()> {
-    for key in keys {
-        match map.remove(key) {
-            Ok(()) | Err(MapError::KeyNotFound) => {}
-            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(nix::libc::ENOENT) => {}
-            Err(source) => {
-                return Err(DatapathError::Map {
-                    map: name.to_owned(),
-                    source,
-                });
-            }
-        }
-    }
-    Ok(())
 }

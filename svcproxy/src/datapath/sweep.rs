@@ -85,7 +85,8 @@ mod tests {
             (121, 121, FlowState::UDP_REPLIED, 2),
         ] {
             let now = 1_000;
-            let mut entry = FlowEntry::new(&key, (client, 1000), (pod, 8080), state, now - request);
+            let mut entry = FlowEntry::blank(client);
+            entry.fill(&key, (client, 1000), (pod, 8080), state, now - request);
             let reply_key = reverse_key(&key, &entry);
             let mut table = HashMap::from([(key, entry)]);
             entry.reverse(&key, svcproxy_common::flow::NextHop::ROUTING, FlowState::REPLY);

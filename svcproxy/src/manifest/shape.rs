@@ -28,6 +28,7 @@ fn read_fields(kind: Kind) -> &'static [&'static str] {
             "metadata.labels",
             "metadata.creationTimestamp",
             "spec",
+            "status.loadBalancer",
         ],
         Kind::Pod => &[
             "apiVersion",
@@ -64,7 +65,13 @@ fn read_fields(kind: Kind) -> &'static [&'static str] {
             "metadata.labels",
             "subsets",
         ],
-        Kind::Node => &["apiVersion", "kind", "metadata.name", "metadata.labels"],
+        Kind::Node => &[
+            "apiVersion",
+            "kind",
+            "metadata.name",
+            "metadata.labels",
+            "status.addresses",
+        ],
     }
 }
 

@@ -11,34 +11,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::ServiceName;
-
-/// The two families, in the terms of `ipFamilies`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Family {
-    V4,
-    V6,
-}
-
-impl Family {
-    pub(super) fn of(address: IpAddr) -> Self {
-        if address.is_ipv4() { Self::V4 } else { Self::V6 }
-    }
-
-    pub(super) fn other(self) -> Self {
-        match self {
-            Self::V4 => Self::V6,
-            Self::V6 => Self::V4,
-        }
-    }
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::V4 => "IPv4",
-            Self::V6 => "IPv6",
-        }
-    }
-}
+use super::{Family, ServiceName};
 
 /// The assignable addresses of one range, and which are taken.
 pub(super) struct Pool<'a> {
@@ -108,7 +81,7 @@ fn number(address: IpAddr) -> u128 {
 }
 
 /// FNV-1a, 64 bits: the same on every machine and in every release, which std's hashers do not promise.
-fn fnv1a(parts: &[&[u8]]) -> u64 {
+pub(super) fn fnv1a(parts: &[&[u8]]) -> u64 {
     let bytes = parts.iter().copied().flatten();
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

@@ -12,7 +12,8 @@ use ipnet::IpNet;
 use k8s_openapi::api::core::v1::ServiceSpec;
 
 use super::{
-    addresses::{Family, Pool, is_assignable},
+    Family,
+    addresses::{Pool, is_assignable},
     build::{Candidate, Options},
 };
 use crate::{

@@ -9,9 +9,11 @@ use ipnet::IpNet;
 use k8s_openapi::api::core::v1;
 
 use super::{
-    Model, Protocol, Service, ServiceName, ServicePort, ServiceType, allocate,
-    endpoints::{self, Index},
-    findings,
+    Model, PortRange, Protocol, Service, ServiceName, ServicePort, ServiceType, allocate,
+    conflicts::conflicts,
+    endpoints::{self, Backing, Index},
+    external, findings, node,
+    node_ports::{self, NodePorts},
 };
 use crate::{
     manifest::{Diagnostic, Objects, Severity, Sourced, is_headless, namespace},
@@ -29,8 +31,27 @@ const DEFAULT_AFFINITY_SECONDS: u32 = 10800;
 pub struct Options {
     /// `--service-cluster-ip-range`, at most one of each family; the first one's is the default family.
     pub ranges: Vec<IpNet>,
+    /// `--service-node-port-range`: where nodePorts are assigned from.
+    pub node_ports: PortRange,
+    /// `--hostname-override`, or else the hostname.
+    pub node_name: String,
+    /// `--node-ip`. When there is none, the addresses of the Node object of that name count.
+    pub node_ips: Vec<IpAddr>,
     /// Seconds since the Unix epoch.
     pub now: u64,
+}
+
+impl Default for Options {
+    /// The flags' defaults, for a node without a name, in 1970.
+    fn default() -> Self {
+        Self {
+            ranges: node::default_service_ranges(),
+            node_ports: PortRange::NODE_PORTS,
+            node_name: String::new(),
+            node_ips: Vec::new(),
+            now: 0,
+        }
+    }
 }
 
 /// The outcome of [`build`].
@@ -56,16 +77,19 @@ pub fn build(objects: &Objects, options: &Options, state: &State) -> Built {
     let mut diagnostics = Vec::new();
     let candidates = candidates(objects, &mut diagnostics);
     let addresses = allocate::cluster_ips(objects, &candidates, options, state, &mut diagnostics);
+    let node_ports = node_ports::node_ports(&candidates, options, state, &mut diagnostics);
+    let node = node::node(objects, options);
     let index = Index::of(objects);
     let mut services = Vec::new();
-    for (candidate, cluster_ips) in candidates.iter().zip(addresses) {
+    for ((candidate, cluster_ips), node_ports) in candidates.iter().zip(addresses).zip(node_ports) {
         let backing = index.backing(&candidate.source.object);
-        let service = service(candidate, cluster_ips, &backing);
+        let service = service(candidate, cluster_ips, &node_ports, &backing);
         findings::without_endpoints(candidate, &service, &backing, &mut diagnostics);
+        findings::ignored_hints(candidate, &service, &node, &mut diagnostics);
         services.push(service);
     }
     findings::slices_of_nothing(objects, &mut diagnostics);
-    findings::shared_addresses(&candidates, &services, &mut diagnostics);
+    conflicts(&candidates, &services, &node, &mut diagnostics);
     diagnostics.sort_by(Diagnostic::reading_order);
     // Two Services may have found the same pod wanting.
     diagnostics.dedup();
@@ -87,7 +111,7 @@ pub fn build(objects: &Objects, options: &Options, state: &State) -> Built {
             version: State::VERSION,
             services: records.collect(),
         },
-        model: Some(Model { services }),
+        model: Some(Model { services, node }),
         diagnostics,
     }
 }
@@ -128,17 +152,28 @@ fn candidates<'a>(objects: &'a Objects, diagnostics: &mut Vec<Diagnostic>) -> Ve
     candidates
 }
 
-fn service(candidate: &Candidate<'_>, cluster_ips: Vec<IpAddr>, backing: &endpoints::Backing<'_>) -> Service {
+fn service(
+    candidate: &Candidate<'_>,
+    cluster_ips: Vec<IpAddr>,
+    node_ports: &NodePorts,
+    backing: &Backing<'_>,
+) -> Service {
     let spec = candidate.spec;
     let publish_not_ready = spec.publish_not_ready_addresses.unwrap_or(false);
-    let ports = spec.ports.iter().flatten().filter_map(|port| {
-        Some(ServicePort {
-            name: port.name.clone().unwrap_or_default(),
-            protocol: protocol(port)?,
-            port: u16::try_from(port.port).ok()?,
-            endpoints: endpoints::of_port(backing, port, publish_not_ready, &cluster_ips),
-        })
-    });
+    let ports = spec
+        .ports
+        .iter()
+        .flatten()
+        .zip(&node_ports.ports)
+        .filter_map(|(port, node_port)| {
+            Some(ServicePort {
+                name: port.name.clone().unwrap_or_default(),
+                protocol: protocol(port)?,
+                port: u16::try_from(port.port).ok()?,
+                node_port: *node_port,
+                endpoints: endpoints::of_port(backing, port, publish_not_ready, &cluster_ips),
+            })
+        });
     Service {
         name: candidate.name.clone(),
         service_type: match spec.type_.as_deref() {
@@ -146,6 +181,12 @@ fn service(candidate: &Candidate<'_>, cluster_ips: Vec<IpAddr>, backing: &endpoi
             Some("LoadBalancer") => ServiceType::LoadBalancer,
             _ => ServiceType::ClusterIp,
         },
+        external_ips: external::external_ips(spec, &cluster_ips),
+        load_balancer_ips: external::load_balancer_ips(&candidate.source.object, spec, &cluster_ips),
+        load_balancer_source_ranges: external::source_ranges(spec),
+        internal_traffic_policy: external::traffic_policy(spec.internal_traffic_policy.as_deref()),
+        external_traffic_policy: external::traffic_policy(spec.external_traffic_policy.as_deref()),
+        health_check_node_port: node_ports.health_check,
         affinity_seconds: affinity_seconds(spec),
         selector: spec.selector.clone().unwrap_or_default(),
         ports: ports.collect(),
@@ -153,11 +194,12 @@ fn service(candidate: &Candidate<'_>, cluster_ips: Vec<IpAddr>, backing: &endpoi
     }
 }
 
-/// The protocol of a port; `None` when it is not carried.
+/// The protocol of a port; `None` when it is none that a Service can have.
 pub(super) fn protocol(port: &v1::ServicePort) -> Option<Protocol> {
     match port.protocol.as_deref() {
         None | Some("TCP") => Some(Protocol::TCP),
         Some("UDP") => Some(Protocol::UDP),
+        Some("SCTP") => Some(Protocol::SCTP),
         Some(_) => None,
     }
 }
@@ -174,12 +216,16 @@ fn record(candidate: &Candidate<'_>, service: &Service, known: Option<&ServiceRe
     let stated = stated.and_then(|time| u64::try_from(time.0.as_second()).ok());
     let ports = service.ports.iter().map(|port| PortRecord {
         name: port.name.clone(),
-        protocol: format!("{:?}", port.protocol),
+        protocol: port.protocol.to_string(),
         port: port.port,
+        node_port: port.node_port,
     });
     let endpoints = service.ports.iter().flat_map(|port| &port.endpoints);
     ServiceRecord {
         cluster_ips: service.cluster_ips.clone(),
+        external_ips: service.external_ips.clone(),
+        load_balancer_ips: service.load_balancer_ips.clone(),
+        health_check_node_port: service.health_check_node_port,
         service_type: service.service_type.to_string(),
         created: stated.or_else(|| known.map(|known| known.created)).unwrap_or(now),
         selector: service.selector.clone(),

@@ -140,6 +140,7 @@ fn in_slice(slice: &EndpointSlice, port: &ServicePort) -> Vec<Endpoint> {
         .filter_map(|p| u16::try_from(p.port?).ok());
     let at = |number: u16| {
         slice.endpoints.iter().flatten().filter_map(move |endpoint| {
+            let hints = endpoint.hints.clone().unwrap_or_default();
             let conditions = endpoint.conditions.clone().unwrap_or_default();
             Some(Endpoint {
                 address: parse_ip(endpoint.addresses.first()?)?,
@@ -148,6 +149,8 @@ fn in_slice(slice: &EndpointSlice, port: &ServicePort) -> Vec<Endpoint> {
                 serving: conditions.serving.unwrap_or(true),
                 terminating: conditions.terminating.unwrap_or(false),
                 node_name: endpoint.node_name.clone(),
+                node_hints: hints.for_nodes.into_iter().flatten().map(|node| node.name).collect(),
+                zone_hints: hints.for_zones.into_iter().flatten().map(|zone| zone.name).collect(),
                 pod: (endpoint.target_ref.as_ref())
                     .filter(|target| target.kind.as_deref() == Some("Pod"))
                     .and_then(|target| target.name.clone()),
@@ -179,6 +182,8 @@ fn in_endpoints(endpoints: &Endpoints, port: &ServicePort) -> Vec<Endpoint> {
                     serving: ready,
                     terminating: false,
                     node_name: address.node_name.clone(),
+                    node_hints: Vec::new(),
+                    zone_hints: Vec::new(),
                     pod: (address.target_ref.as_ref())
                         .filter(|target| target.kind.as_deref() == Some("Pod"))
                         .and_then(|target| target.name.clone()),

@@ -1,16 +1,13 @@
-//! What is wrong between objects: Services without endpoints, slices without a Service, one address for two Services.
+//! What is wrong between objects: Services without endpoints, slices without a Service, hints that cannot be followed.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    net::IpAddr,
-};
+use std::{collections::BTreeSet, net::IpAddr};
 
 use k8s_openapi::{api::core::v1, apimachinery::pkg::util::intstr::IntOrString};
 
 use super::{
-    Service,
-    addresses::Family,
+    Family, Hints, Node, Service,
     build::{Candidate, protocol},
+    cluster_set,
     endpoints::{Backing, service_of},
     pods,
 };
@@ -177,32 +174,22 @@ pub(super) fn slices_of_nothing(objects: &Objects, diagnostics: &mut Vec<Diagnos
     }
 }
 
-/// Refuses two Services with one cluster IP, port and protocol.
-pub(super) fn shared_addresses(candidates: &[Candidate<'_>], services: &[Service], diagnostics: &mut Vec<Diagnostic>) {
-    let mut seen: HashMap<_, &Candidate<'_>> = HashMap::new();
-    for (candidate, service) in candidates.iter().zip(services) {
-        for (ip, port) in service
-            .cluster_ips
-            .iter()
-            .flat_map(|ip| service.ports.iter().map(move |port| (ip, port)))
-        {
-            let first = *seen.entry((ip, port.port, port.protocol)).or_insert(candidate);
-            if first.name != candidate.name {
-                let problem = format!(
-                    "{ip} with {:?} port {} belongs to Service {} already, at {}",
-                    port.protocol,
-                    port.port,
-                    first.name,
-                    first.source.origin.place()
-                );
-                let advice = "give one of them another address or port";
-                diagnostics.push(candidate.source.origin.diagnostic(
-                    Severity::Error,
-                    "spec.clusterIP",
-                    problem,
-                    advice,
-                ));
-            }
+/// Says why topology hints are ignored, where there are any.
+pub(super) fn ignored_hints(
+    candidate: &Candidate<'_>,
+    service: &Service,
+    node: &Node,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    let families = service.cluster_ips.iter().map(|ip| Family::of(*ip));
+    for (port, family) in families.flat_map(|family| service.ports.iter().map(move |port| (port, family))) {
+        if let Hints::Ignored(reason) = cluster_set(port, family, node).hints {
+            let problem = format!(
+                "the topology hints of its {family} endpoints on port {}/{} are ignored: {reason}",
+                port.port, port.protocol
+            );
+            let origin = &candidate.source.origin;
+            diagnostics.push(origin.diagnostic(Severity::Notice, "", problem, ""));
         }
     }
 }

@@ -80,6 +80,8 @@ pub(super) fn endpoints(pod: &Pod, port: &ServicePort, publish_not_ready: bool) 
         serving,
         terminating,
         node_name: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+        node_hints: Vec::new(),
+        zone_hints: Vec::new(),
         pod: pod.metadata.name.clone(),
     };
     addresses(pod).into_iter().map(at).collect()

@@ -6,16 +6,22 @@ use std::{
     sync::Arc,
 };
 
-use svcproxy_common::abi::{Address, Backend, BackendKey, Protocol, ServiceEntry, ServiceKey, V4Addr, V6Addr};
+use ipnet::IpNet;
+use svcproxy_common::abi::{
+    Address, Backend, BackendKey, Config, EndpointSet, Network, NetworkAddress, Protocol, ServiceEntry, ServiceKey,
+    SourceRange, V4Addr, V6Addr,
+};
+
+use crate::model::Family;
 
 /// Contents of the maps that the control plane writes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MapContents {
-    /// `services_v4` and `backends_v4`.
+    /// The maps of IPv4.
     pub v4: FamilyMaps<V4Addr>,
-    /// `services_v6` and `backends_v6`.
+    /// The maps of IPv6.
     pub v6: FamilyMaps<V6Addr>,
-    /// `backend_slots`: by offset, the region of every services entry that has slots, and nothing else.
+    /// `backend_slots`: by offset, the region of every set of a services entry that has slots, and nothing else.
     ///
     /// Shared, because most regions pass from the current contents into the wanted ones as they are.
     pub slots: BTreeMap<u32, Arc<[u32]>>,
@@ -23,20 +29,47 @@ pub struct MapContents {
 
 /// Contents of the maps of one address family.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FamilyMaps<A> {
+pub struct FamilyMaps<A: Address> {
     /// Where clients connect to.
     pub services: BTreeMap<ServiceKey<A>, ServiceEntry>,
     /// Where endpoints listen.
     pub backends: BTreeMap<BackendKey, Backend<A>>,
+    /// What addresses belong to.
+    pub networks: BTreeMap<Prefix<NetworkAddress<A>>, Network>,
+    /// Which clients a filtered Service admits; every value is 1.
+    pub source_ranges: BTreeMap<Prefix<SourceRange<A>>, u32>,
+    /// What holds for the whole node; `None` when it was never written.
+    pub config: Option<Config<A>>,
 }
 
-impl<A> Default for FamilyMaps<A> {
+impl<A: Address> Default for FamilyMaps<A> {
     fn default() -> Self {
         Self {
             services: BTreeMap::new(),
             backends: BTreeMap::new(),
+            networks: BTreeMap::new(),
+            source_ranges: BTreeMap::new(),
+            config: None,
         }
     }
+}
+
+/// Key of an LPM trie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Prefix<T> {
+    /// What an address is compared with.
+    pub data: T,
+    /// In how many of its leading bits.
+    pub length: u32,
+}
+
+/// The sets of a services entry: two, one, or for a cluster IP's other ports none.
+pub fn sets_of(entry: &ServiceEntry) -> impl Iterator<Item = EndpointSet> {
+    let outside = (entry.outside != entry.inside).then_some(entry.outside);
+    [Some(entry.inside), outside]
+        .into_iter()
+        .flatten()
+        .filter(|set| set.number != 0)
 }
 
 impl MapContents {
@@ -54,12 +87,11 @@ impl MapContents {
 impl<A: MapAddress> FamilyMaps<A> {
     /// The entries at one address, by port and protocol.
     pub fn at(&self, address: A) -> impl Iterator<Item = (&ServiceKey<A>, &ServiceEntry)> {
-        /// Sorts before every other protocol.
-        const LOWEST: Protocol = Protocol::TCP;
+        // No protocol sorts before it.
         let first = ServiceKey {
             address,
             port: 0,
-            protocol: LOWEST,
+            protocol: Protocol::ANY,
         };
         self.services
             .range(first..)
@@ -77,11 +109,37 @@ impl<A: MapAddress> FamilyMaps<A> {
 
 /// An address as the maps hold it, and the way from and to the standard library's.
 pub trait MapAddress: Address {
+    /// The family.
+    const FAMILY: Family;
+
+    /// `0.0.0.0` or `::`.
+    const UNSPECIFIED: Self;
+
     /// The address, if it is of this family.
     fn from_ip(address: IpAddr) -> Option<Self>;
 
     /// The address in the standard library's type.
     fn ip(self) -> IpAddr;
+
+    /// The address of these octets.
+    fn from_octets(octets: Self::Octets) -> Self;
+
+    /// A network as a trie's key, if it is of this family.
+    fn prefix(network: IpNet) -> Option<Prefix<Self::Octets>> {
+        let address = Self::from_ip(network.network())?;
+        Some(Prefix {
+            data: address.octets(),
+            length: network.prefix_len().into(),
+        })
+    }
+
+    /// The address alone as a trie's key.
+    fn host(self) -> Prefix<Self::Octets> {
+        Prefix {
+            data: self.octets(),
+            length: size_of::<Self>() as u32 * 8,
+        }
+    }
 
     /// This family's part of the contents.
     fn maps(contents: &MapContents) -> &FamilyMaps<Self>;
@@ -95,6 +153,9 @@ pub trait MapAddress: Address {
 }
 
 impl MapAddress for V4Addr {
+    const FAMILY: Family = Family::V4;
+    const UNSPECIFIED: Self = Self { octets: [0; 4] };
+
     fn from_ip(address: IpAddr) -> Option<Self> {
         match address {
             IpAddr::V4(address) => Some(Self {
@@ -108,12 +169,19 @@ impl MapAddress for V4Addr {
         self.octets.into()
     }
 
+    fn from_octets(octets: Self::Octets) -> Self {
+        Self { octets }
+    }
+
     fn maps(contents: &MapContents) -> &FamilyMaps<Self> {
         &contents.v4
     }
 }
 
 impl MapAddress for V6Addr {
+    const FAMILY: Family = Family::V6;
+    const UNSPECIFIED: Self = Self { octets: [0; 16] };
+
     fn from_ip(address: IpAddr) -> Option<Self> {
         match address {
             IpAddr::V4(_) => None,
@@ -125,6 +193,10 @@ impl MapAddress for V6Addr {
 
     fn ip(self) -> IpAddr {
         self.octets.into()
+    }
+
+    fn from_octets(octets: Self::Octets) -> Self {
+        Self { octets }
     }
 
     fn maps(contents: &MapContents) -> &FamilyMaps<Self> {

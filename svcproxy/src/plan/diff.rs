@@ -1,14 +1,17 @@
 //! From what the maps hold to what they shall hold, in an order that is safe after every single write.
 //!
-//! In come two [`MapContents`], out go steps: endpoints first, then the tables that name them, then the entries that
-//! point at the tables; what nothing points at any more goes last. A program that runs in between, or a daemon that
+//! In come two [`MapContents`], out go steps: first what tells clients apart, then endpoints, then the tables that name
+//! them, then the entries that point at the tables; what nothing points at any more goes last. A program that runs in between, or a daemon that
 //! dies there, finds every entry with a complete table and every slot with its endpoint.
 
 use std::{cmp::Ordering, collections::BTreeMap, sync::Arc};
 
-use svcproxy_common::abi::{Backend, BackendKey, ServiceEntry, ServiceKey, V4Addr, V6Addr};
+use svcproxy_common::abi::{
+    Address, Backend, BackendKey, Config, Network, NetworkAddress, ServiceEntry, ServiceKey, SourceRange, V4Addr,
+    V6Addr,
+};
 
-use super::contents::{FamilyMaps, MapContents};
+use super::contents::{FamilyMaps, MapContents, Prefix};
 
 /// The writes that lead from one content of the maps to another.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,7 +33,13 @@ pub enum Step {
 
 /// Writes to one map of one family.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FamilyStep<A> {
+pub enum FamilyStep<A: Address> {
+    /// Write `config_`.
+    SetConfig(Config<A>),
+    /// Add or change these in `networks_`.
+    PutNetworks(Vec<(Prefix<NetworkAddress<A>>, Network)>),
+    /// Add these to `source_ranges_`: before an entry is filtered, its clients must be there.
+    PutSourceRanges(Vec<(Prefix<SourceRange<A>>, u32)>),
     /// Add or change these in `backends_`.
     PutBackends(Vec<(BackendKey, Backend<A>)>),
     /// Add or change these in `services_`.
@@ -39,6 +48,10 @@ pub enum FamilyStep<A> {
     DeleteServices(Vec<ServiceKey<A>>),
     /// Delete these from `backends_`.
     DeleteBackends(Vec<BackendKey>),
+    /// Delete these from `source_ranges_`.
+    DeleteSourceRanges(Vec<Prefix<SourceRange<A>>>),
+    /// Delete these from `networks_`.
+    DeleteNetworks(Vec<Prefix<NetworkAddress<A>>>),
 }
 
 /// Neighbouring slots to write.
@@ -53,48 +66,18 @@ pub struct SlotRun {
 impl Diff {
     /// The steps from `current` to `wanted`, where `wanted` was planned upon `current`.
     pub fn between(current: &MapContents, wanted: &MapContents) -> Self {
-        let v4 = FamilyDiff::between(&current.v4, &wanted.v4);
-        let v6 = FamilyDiff::between(&current.v6, &wanted.v6);
+        let [v4_context, v4_backends, v4_entries] = family_steps(&current.v4, &wanted.v4);
+        let [v6_context, v6_backends, v6_entries] = family_steps(&current.v6, &wanted.v6);
         let slots = changed_slots(&current.slots, &wanted.slots);
-        let step = |is_empty: bool, step: Step| (!is_empty).then_some(step);
-        let steps = [
-            step(
-                v4.put_backends.is_empty(),
-                Step::V4(FamilyStep::PutBackends(v4.put_backends)),
-            ),
-            step(
-                v6.put_backends.is_empty(),
-                Step::V6(FamilyStep::PutBackends(v6.put_backends)),
-            ),
-            step(slots.is_empty(), Step::WriteSlots(slots)),
-            step(
-                v4.put_services.is_empty(),
-                Step::V4(FamilyStep::PutServices(v4.put_services)),
-            ),
-            step(
-                v6.put_services.is_empty(),
-                Step::V6(FamilyStep::PutServices(v6.put_services)),
-            ),
-            step(
-                v4.delete_services.is_empty(),
-                Step::V4(FamilyStep::DeleteServices(v4.delete_services)),
-            ),
-            step(
-                v6.delete_services.is_empty(),
-                Step::V6(FamilyStep::DeleteServices(v6.delete_services)),
-            ),
-            step(
-                v4.delete_backends.is_empty(),
-                Step::V4(FamilyStep::DeleteBackends(v4.delete_backends)),
-            ),
-            step(
-                v6.delete_backends.is_empty(),
-                Step::V6(FamilyStep::DeleteBackends(v6.delete_backends)),
-            ),
-        ];
-        Self {
-            steps: steps.into_iter().flatten().collect(),
-        }
+        let slots = (!slots.is_empty()).then_some(Step::WriteSlots(slots));
+        let steps = (v4_context.into_iter().map(Step::V4))
+            .chain(v6_context.into_iter().map(Step::V6))
+            .chain(v4_backends.into_iter().map(Step::V4))
+            .chain(v6_backends.into_iter().map(Step::V6))
+            .chain(slots)
+            .chain(v4_entries.into_iter().map(Step::V4))
+            .chain(v6_entries.into_iter().map(Step::V6));
+        Self { steps: steps.collect() }
     }
 
     /// Whether the maps already hold what is wanted.
@@ -103,24 +86,33 @@ impl Diff {
     }
 }
 
-struct FamilyDiff<A> {
-    put_backends: Vec<(BackendKey, Backend<A>)>,
-    put_services: Vec<(ServiceKey<A>, ServiceEntry)>,
-    delete_services: Vec<ServiceKey<A>>,
-    delete_backends: Vec<BackendKey>,
-}
-
-impl<A: Copy + Ord> FamilyDiff<A> {
-    fn between(current: &FamilyMaps<A>, wanted: &FamilyMaps<A>) -> Self {
-        let (put_backends, delete_backends) = compare(&current.backends, &wanted.backends);
-        let (put_services, delete_services) = compare(&current.services, &wanted.services);
-        Self {
-            put_backends,
-            put_services,
-            delete_services,
-            delete_backends,
-        }
-    }
+/// The steps of one family, without the empty ones: those that may precede all else, the endpoints, and those that
+/// need the slots to be written.
+fn family_steps<A: Address>(current: &FamilyMaps<A>, wanted: &FamilyMaps<A>) -> [Vec<FamilyStep<A>>; 3] {
+    let (put_networks, delete_networks) = compare(&current.networks, &wanted.networks);
+    let (put_ranges, delete_ranges) = compare(&current.source_ranges, &wanted.source_ranges);
+    let (put_backends, delete_backends) = compare(&current.backends, &wanted.backends);
+    let (put_services, delete_services) = compare(&current.services, &wanted.services);
+    let config = wanted.config.filter(|config| current.config != Some(*config));
+    let step = |is_empty: bool, step: FamilyStep<A>| (!is_empty).then_some(step);
+    let context = [
+        config.map(FamilyStep::SetConfig),
+        step(put_networks.is_empty(), FamilyStep::PutNetworks(put_networks)),
+        step(put_ranges.is_empty(), FamilyStep::PutSourceRanges(put_ranges)),
+    ];
+    let backends = [step(put_backends.is_empty(), FamilyStep::PutBackends(put_backends))];
+    let entries = [
+        step(put_services.is_empty(), FamilyStep::PutServices(put_services)),
+        step(delete_services.is_empty(), FamilyStep::DeleteServices(delete_services)),
+        step(delete_backends.is_empty(), FamilyStep::DeleteBackends(delete_backends)),
+        step(delete_ranges.is_empty(), FamilyStep::DeleteSourceRanges(delete_ranges)),
+        step(delete_networks.is_empty(), FamilyStep::DeleteNetworks(delete_networks)),
+    ];
+    [
+        context.into_iter().flatten().collect(),
+        backends.into_iter().flatten().collect(),
+        entries.into_iter().flatten().collect(),
+    ]
 }
 
 /// What to put and what to delete, in the order of the keys: one walk along both maps.

@@ -5,67 +5,84 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use svcproxy_common::{
-    abi::{Backend, BackendKey, ServiceEntry, ServiceKey},
-    maglev::{self, Candidate, table_length},
-};
+use svcproxy_common::abi::{Backend, BackendKey, Empty, EndpointSet, ServiceEntry, ServiceKey, SourceRange, Way};
 
 use super::{
     Limits,
-    contents::{FamilyMaps, MapAddress, MapContents},
+    contents::{FamilyMaps, MapAddress, MapContents, Prefix, sets_of},
+    entries::{Masquerade, NO_SET, distinct, other_port},
     error::PlanError,
+    networks,
     numbers::{EndpointNumbers, Fresh},
     regions::FreeSlots,
+    sets::ServiceSets,
+    ways::{Entrance, Role, entrances, roles},
 };
-use crate::model::{Endpoint, Model, Service, ServicePort};
+use crate::model::{Model, NodePolicy, Service, ServicePort, cluster_set, local_set};
 
 /// What planning one family leaves for the next.
 pub(super) struct Planner<'a> {
-    current: &'a MapContents,
-    limits: &'a Limits,
-    sets: Fresh,
-    endpoints: Fresh,
-    free: FreeSlots,
-    slots: Vec<(u32, Arc<[u32]>)>,
-    missing_slots: u64,
+    pub(super) current: &'a MapContents,
+    pub(super) limits: &'a Limits,
+    pub(super) sets: Fresh,
+    pub(super) endpoints: Fresh,
+    pub(super) free: FreeSlots,
+    pub(super) slots: Vec<(u32, Arc<[u32]>)>,
+    pub(super) missing_slots: u64,
 }
 
-/// An endpoint of a set under construction.
-struct Member<A> {
-    number: u32,
-    ordinal: u32,
-    backend: Backend<A>,
+/// What a family is planned from, and what has been planned of it.
+struct Draft<'m, A: MapAddress> {
+    model: &'m Model,
+    policy: &'m NodePolicy,
+    knows_pods: bool,
+    node_port_addresses: Vec<A>,
+    entries: Vec<(ServiceKey<A>, ServiceEntry)>,
+    backends: Vec<(BackendKey, Backend<A>)>,
+    source_ranges: Vec<(Prefix<SourceRange<A>>, u32)>,
 }
 
 impl<'a> Planner<'a> {
     /// A planner that gives out what `current` does not use.
     pub(super) fn new(current: &'a MapContents, limits: &'a Limits) -> Self {
-        let sets = current.entries().map(|entry| entry.endpoint_set);
+        let sets = || current.entries().flat_map(sets_of);
+        let numbers = sets().map(|set| set.number);
         Self {
             current,
             limits,
-            sets: Fresh::besides(sets.chain(current.backend_keys().map(|key| key.endpoint_set))),
+            sets: Fresh::besides(numbers.chain(current.backend_keys().map(|key| key.endpoint_set))),
             endpoints: Fresh::besides(current.backend_keys().map(|key| key.endpoint)),
-            free: FreeSlots::beside(current.entries(), limits.backend_slots),
+            free: FreeSlots::beside(sets(), limits.backend_slots),
             slots: Vec::new(),
             missing_slots: 0,
         }
     }
 
     /// The wanted maps of one family; `numbers` are those of the Services.
-    pub(super) fn family<A: MapAddress>(&mut self, model: &Model, numbers: &[u32]) -> Result<FamilyMaps<A>, PlanError> {
-        let mut entries = Vec::with_capacity(model.services.len());
-        let mut backends = Vec::with_capacity(A::maps(self.current).backends.len());
+    pub(super) fn family<A: MapAddress>(
+        &mut self,
+        model: &Model,
+        policy: &NodePolicy,
+        numbers: &[u32],
+    ) -> Result<FamilyMaps<A>, PlanError> {
+        let mut draft = Draft {
+            model,
+            policy,
+            knows_pods: networks::knows_pods(policy, A::FAMILY),
+            node_port_addresses: networks::node_port_addresses(&model.node, policy),
+            entries: Vec::with_capacity(A::maps(self.current).services.len()),
+            backends: Vec::with_capacity(A::maps(self.current).backends.len()),
+            source_ranges: Vec::new(),
+        };
         for (service, number) in model.services.iter().zip(numbers) {
-            self.service(service, *number, &mut entries, &mut backends)?;
-        }
-        let services: BTreeMap<_, _> = entries.iter().copied().collect();
-        if services.len() < entries.len() {
-            return Err(conflict(model, numbers, entries));
+            self.service(service, *number, &mut draft)?;
         }
         Ok(FamilyMaps {
-            services,
-            backends: backends.into_iter().collect(),
+            services: distinct(model, numbers, draft.entries)?,
+            backends: draft.backends.into_iter().collect(),
+            networks: networks::networks::<A>(model, policy),
+            source_ranges: draft.source_ranges.into_iter().collect(),
+            config: Some(networks::config(&model.node, policy)),
         })
     }
 
@@ -86,180 +103,144 @@ impl<'a> Planner<'a> {
         &mut self,
         service: &Service,
         number: u32,
-        entries: &mut Vec<(ServiceKey<A>, ServiceEntry)>,
-        backends: &mut Vec<(BackendKey, Backend<A>)>,
+        draft: &mut Draft<'_, A>,
     ) -> Result<(), PlanError> {
+        let cluster_ips = || service.cluster_ips.iter().filter_map(|ip| A::from_ip(*ip));
+        if cluster_ips().next().is_none() {
+            return Ok(());
+        }
         let maps = A::maps(self.current);
-        for address in service.cluster_ips.iter().filter_map(|ip| A::from_ip(*ip)) {
-            let existing: BTreeMap<_, _> = maps.at(address).collect();
-            let own_sets = existing
-                .values()
-                .filter(|entry| entry.service == number)
-                .map(|entry| entry.endpoint_set);
-            let mut numbers = EndpointNumbers::in_sets(maps, own_sets);
-            for port in &service.ports {
-                let key = ServiceKey {
-                    address,
-                    port: port.port.into(),
-                    protocol: port.protocol,
-                };
-                let old = existing.get(&key).copied();
-                let endpoint_set = old.map_or_else(|| self.sets.take(), |old| old.endpoint_set);
-                let members = self.members(port, &mut numbers);
-                let (slot_offset, slot_count) = self.table(service, port, old, &members)?;
-                backends.extend(members.iter().map(|member| {
-                    let endpoint = member.number;
-                    (BackendKey { endpoint_set, endpoint }, member.backend)
-                }));
+        let own = |(_, entry): &(&ServiceKey<A>, &ServiceEntry)| entry.service == number;
+        let at_cluster_ips: Vec<_> = cluster_ips().flat_map(|address| maps.at(address)).filter(own).collect();
+        let current = |entrance: &Entrance<A>| match entrance.way {
+            Way::CLUSTER_IP => at_cluster_ips.iter().copied().find(|(key, _)| **key == entrance.key),
+            _ => maps.services.get_key_value(&entrance.key).filter(own),
+        };
+        let mut known: Vec<u32> = at_cluster_ips
+            .iter()
+            .flat_map(|(_, entry)| sets_of(entry))
+            .map(|set| set.number)
+            .collect();
+        let ports: Vec<_> = service
+            .ports
+            .iter()
+            .map(|port| {
+                let entrances = entrances(service, port, &draft.node_port_addresses);
+                let olds: Vec<_> = entrances.iter().map(|entrance| Some(current(entrance)?.1)).collect();
+                known.extend(olds.iter().flatten().flat_map(|old| sets_of(old)).map(|set| set.number));
+                (port, entrances, olds)
+            })
+            .collect();
+        known.sort_unstable();
+        known.dedup();
+
+        let source_ranges = match service.load_balancer_ips.is_empty() || service.ports.is_empty() {
+            true => None,
+            false => networks::source_ranges::<A>(service, &draft.model.node),
+        };
+        let filtered = source_ranges.is_some();
+        let ranges = source_ranges.into_iter();
+        draft
+            .source_ranges
+            .extend(ranges.flat_map(|prefixes| networks::source_range_keys(number, prefixes)));
+        let mut sets = ServiceSets {
+            numbers: EndpointNumbers::in_sets(maps, known.into_iter()),
+            taken: Vec::new(),
+            backends: &mut draft.backends,
+        };
+        let masquerade = Masquerade {
+            service,
+            policy: draft.policy,
+            knows_pods: draft.knows_pods,
+        };
+        for (port, entrances, olds) in &ports {
+            let choice = self.choice(draft.model, service, port, entrances, olds, &mut sets)?;
+            draft.entries.extend(entrances.iter().map(|entrance| {
+                let (outside, inside) = roles(service, entrance.way);
+                let [masquerade_outside, masquerade_pods, masquerade_node] = masquerade.of(entrance.way);
                 let entry = ServiceEntry {
                     service: number,
-                    endpoint_set,
-                    slot_offset,
-                    slot_count,
                     affinity_seconds: service.affinity_seconds.unwrap_or(0),
+                    outside: choice.of(outside),
+                    inside: choice.of(inside),
+                    way: entrance.way,
+                    filtered: filtered && entrance.way == Way::LOAD_BALANCER,
+                    masquerade_outside,
+                    masquerade_pods,
+                    masquerade_node,
+                    reserved: [0; 3],
                 };
-                entries.push((key, entry));
-            }
+                (entrance.key, entry)
+            }));
         }
+        draft
+            .entries
+            .extend(cluster_ips().map(|address| other_port(address, number)));
         Ok(())
     }
 
-    /// The endpoints that may be chosen, with their numbers, by address and port.
-    fn members<A: MapAddress>(&mut self, port: &ServicePort, numbers: &mut EndpointNumbers<A>) -> Vec<Member<A>> {
-        let mut backends: Vec<_> = eligible(port)
-            .map(|(address, endpoint)| Backend {
-                address,
-                port: endpoint.port.into(),
-                protocol: port.protocol,
-            })
-            .collect();
-        backends.sort_unstable_by_key(|backend| (backend.address, backend.port));
-        let mut before = None;
-        let member = |backend: Backend<A>| {
-            let ordinal = match before {
-                Some((address, ordinal)) if address == backend.address => ordinal + 1,
-                _ => 0,
-            };
-            before = Some((backend.address, ordinal));
-            Member {
-                number: numbers.of(backend.address, ordinal, &mut self.endpoints),
-                ordinal,
-                backend,
-            }
-        };
-        backends.into_iter().map(member).collect()
-    }
-
-    /// Offset and length of the region for these endpoints: the present one if it is for the same, else a fresh one.
-    fn table<A: MapAddress>(
+    /// The sets that the entrances of a ServicePort lead to.
+    fn choice<A: MapAddress>(
         &mut self,
+        model: &Model,
         service: &Service,
         port: &ServicePort,
-        old: Option<&ServiceEntry>,
-        members: &[Member<A>],
-    ) -> Result<(u32, u32), PlanError> {
-        let length = table_length(members.len()).ok_or_else(|| PlanError::TooManyEndpoints {
-            service: service.name.clone(),
-            port: port.port,
-            protocol: port.protocol,
-            endpoints: members.len(),
-        })?;
-        if length == 0 {
-            return Ok((0, 0));
-        }
-        if let Some(old) = old.filter(|old| old.slot_count == length)
-            && let Some(region) = self.region_to_keep(old, members)
-        {
-            self.slots.push((old.slot_offset, region));
-            return Ok((old.slot_offset, length));
-        }
-        let Some(offset) = self.free.take(length) else {
-            self.missing_slots += u64::from(length);
-            return Ok((0, 0));
+        entrances: &[Entrance<A>],
+        olds: &[Option<&ServiceEntry>],
+        sets: &mut ServiceSets<'_, A>,
+    ) -> Result<Choice, PlanError> {
+        // External ways first: where both sets are in use, their entries tell the two apart.
+        let external = |entrance: &Entrance<A>| entrance.way != Way::CLUSTER_IP;
+        let pairs = || entrances.iter().zip(olds);
+        let in_order = || {
+            pairs()
+                .filter(|(e, _)| external(e))
+                .chain(pairs().filter(|(e, _)| !external(e)))
         };
-        let mut candidates: Vec<_> = members
-            .iter()
-            .map(|member| Candidate::new(&member.backend.address, member.ordinal, member.number))
-            .collect();
-        let mut region = vec![0; length as usize];
-        maglev::fill(&mut candidates, &mut region);
-        self.slots.push((offset, region.into()));
-        Ok((offset, length))
-    }
-
-    /// The region of an entry, if it is the table of exactly these endpoints.
-    ///
-    /// That the backends are the same does not suffice: an interrupted update may have written the backends and not
-    /// yet the table. A table holds no endpoint that is not among the backends, so it only needs to hold all of them.
-    fn region_to_keep<A: MapAddress>(&self, old: &ServiceEntry, members: &[Member<A>]) -> Option<Arc<[u32]>> {
-        let region = self.current.slots.get(&old.slot_offset)?;
-        let mut wanted: Vec<_> = members
-            .iter()
-            .map(|member| (member.number, member.backend.address))
-            .collect();
-        wanted.sort_unstable();
-        let present = A::maps(self.current)
-            .set(old.endpoint_set)
-            .map(|(number, backend)| (number, backend.address));
-        if region.len() != old.slot_count as usize
-            || old.slot_offset.checked_add(old.slot_count)? > self.limits.backend_slots
-            || !present.eq(wanted.iter().copied())
-        {
-            return None;
+        let olds_of = |role: Role| -> Vec<EndpointSet> {
+            let sides = in_order().filter_map(|(entrance, old)| Some((roles(service, entrance.way), (*old)?)));
+            let of_role = sides.flat_map(|((outside, inside), old)| [(outside, old.outside), (inside, old.inside)]);
+            of_role.filter(|(side, _)| *side == role).map(|(_, set)| set).collect()
+        };
+        let uses = |role| {
+            let mut ways = entrances.iter().map(|entrance| roles(service, entrance.way));
+            ways.any(|(outside, inside)| outside == role || inside == role)
+        };
+        let all = cluster_set(port, A::FAMILY, &model.node);
+        let mut choice = Choice {
+            cluster: NO_SET,
+            local: NO_SET,
+        };
+        if uses(Role::Cluster) {
+            choice.cluster = self.set(
+                (service, port),
+                all.endpoints(),
+                &olds_of(Role::Cluster),
+                Empty::REJECT,
+                sets,
+            )?;
         }
-        let mut unseen = wanted.len();
-        let mut seen = vec![false; wanted.len()];
-        for slot in region.iter() {
-            let index = wanted.binary_search_by_key(slot, |(number, _)| *number).ok()?;
-            if !std::mem::replace(&mut seen[index], true) {
-                unseen -= 1;
-                if unseen == 0 {
-                    return Some(region.clone());
-                }
-            }
+        if uses(Role::Local) {
+            let local = local_set(port, A::FAMILY, &model.node);
+            // Silence is for what a policy leaves out; where nobody serves, the client shall know.
+            let empty = if all.is_empty() { Empty::REJECT } else { Empty::DROP };
+            choice.local = self.set((service, port), local.endpoints(), &olds_of(Role::Local), empty, sets)?;
         }
-        None
+        Ok(choice)
     }
 }
 
-/// The endpoints of one family that new connections may go to: the ready ones, or, when there are none, those that
-/// serve while they terminate.
-fn eligible<A: MapAddress>(port: &ServicePort) -> impl Iterator<Item = (A, &Endpoint)> {
-    let in_family = || {
-        port.endpoints
-            .iter()
-            .filter_map(|endpoint| Some((A::from_ip(endpoint.address)?, endpoint)))
-    };
-    let any_ready = in_family().any(|(_, endpoint)| endpoint.ready);
-    in_family().filter(move |(_, endpoint)| match any_ready {
-        true => endpoint.ready,
-        false => endpoint.serving && endpoint.terminating,
-    })
+/// The sets of a ServicePort.
+struct Choice {
+    cluster: EndpointSet,
+    local: EndpointSet,
 }
 
-/// Names the first key that two entries share, and their Services.
-fn conflict<A: MapAddress>(
-    model: &Model,
-    numbers: &[u32],
-    mut entries: Vec<(ServiceKey<A>, ServiceEntry)>,
-) -> PlanError {
-    entries.sort_by_key(|(key, _)| *key);
-    let name = |entry: ServiceEntry| {
-        let index = numbers.iter().position(|number| *number == entry.service);
-        Box::new(
-            model.services[index.expect("entries carry the numbers given")]
-                .name
-                .clone(),
-        )
-    };
-    let mut pairs = entries.array_windows();
-    let [(key, first), (_, second)] = *pairs
-        .find(|[one, next]| one.0 == next.0)
-        .expect("two entries have one key");
-    PlanError::Conflict {
-        address: key.address.socket(key.port),
-        protocol: key.protocol,
-        first: name(first),
-        second: name(second),
+impl Choice {
+    fn of(&self, role: Role) -> EndpointSet {
+        match role {
+            Role::Cluster => self.cluster,
+            Role::Local => self.local,
+        }
     }
 }

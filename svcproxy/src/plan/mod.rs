@@ -9,21 +9,25 @@
 
 mod contents;
 mod diff;
+mod entries;
 mod error;
 mod family;
+mod networks;
 mod numbers;
 mod regions;
+mod sets;
 mod text;
+mod ways;
 
 use svcproxy_common::abi::{V4Addr, V6Addr};
 
 pub use self::{
-    contents::{FamilyMaps, MapAddress, MapContents},
+    contents::{FamilyMaps, MapAddress, MapContents, Prefix, sets_of},
     diff::{Diff, FamilyStep, SlotRun, Step},
     error::PlanError,
 };
 use self::{family::Planner, numbers::service_numbers};
-use crate::model::Model;
+use crate::model::{Model, NodePolicy};
 
 /// How much the maps hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,14 +36,16 @@ pub struct Limits {
     pub backend_slots: u32,
 }
 
-/// What the maps shall hold for `model`, given that they hold `current`.
+/// What the maps shall hold for `model` on a node with this `policy`, given that they hold `current`.
 ///
-/// * A Service keeps its number while one of its addresses stays, a set of endpoints while its address, port and
-///   protocol stay, an endpoint while its address stays in the Service. Fresh numbers are larger than all in use.
+/// * Every way into a ServicePort has an entry: cluster IPs, nodePorts on this node's addresses, external IPs, load
+///   balancer IPs; and every cluster IP one more, for the ports it does not have.
+/// * A ServicePort has two sets of endpoints in each family at most, one for `Cluster` and one for `Local` traffic, and
+///   all its entries share them.
+/// * A Service keeps its number while one of its cluster IPs stays, a set of endpoints while an entry of it stays, an
+///   endpoint while its address stays in the Service. Fresh numbers are larger than all in use.
 /// * A set that keeps its endpoints keeps its slots. Another gets a region that overlaps none in `current`, because
 ///   programs may be reading any of those.
-/// * Chosen from are the ready endpoints of the address's family, or, when there are none, those that still serve
-///   while they terminate. A port without either has an entry without slots.
 ///
 /// `current` may be what an interrupted [`Diff`] left behind: planning again repairs it.
 ///
@@ -47,11 +53,16 @@ pub struct Limits {
 ///
 /// When the slots do not fit into `limits`, when a set is too large for any table, and when two ports of the model
 /// claim one address.
-pub fn plan(model: &Model, current: &MapContents, limits: &Limits) -> Result<MapContents, PlanError> {
+pub fn plan(
+    model: &Model,
+    policy: &NodePolicy,
+    current: &MapContents,
+    limits: &Limits,
+) -> Result<MapContents, PlanError> {
     let services = service_numbers(model, current);
     let mut planner = Planner::new(current, limits);
-    let v4 = planner.family::<V4Addr>(model, &services)?;
-    let v6 = planner.family::<V6Addr>(model, &services)?;
+    let v4 = planner.family::<V4Addr>(model, policy, &services)?;
+    let v6 = planner.family::<V6Addr>(model, policy, &services)?;
     let slots = planner.slots()?;
     Ok(MapContents { v4, v6, slots })
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, iter, ops::Range};
 
-use svcproxy_common::abi::ServiceEntry;
+use svcproxy_common::abi::EndpointSet;
 
 /// The free ranges of the array.
 pub(super) struct FreeSlots {
@@ -12,11 +12,11 @@ pub(super) struct FreeSlots {
 }
 
 impl FreeSlots {
-    /// What lies between the regions of these entries, below `limit`.
-    pub(super) fn beside<'a>(entries: impl Iterator<Item = &'a ServiceEntry>, limit: u32) -> Self {
-        let mut used: Vec<_> = entries
-            .filter(|entry| entry.slot_count > 0)
-            .map(|entry| entry.slot_offset..entry.slot_offset.saturating_add(entry.slot_count))
+    /// What lies between the regions of these sets, below `limit`.
+    pub(super) fn beside(sets: impl Iterator<Item = EndpointSet>, limit: u32) -> Self {
+        let mut used: Vec<_> = sets
+            .filter(|set| set.slot_count > 0)
+            .map(|set| set.slot_offset..set.slot_offset.saturating_add(set.slot_count))
             .chain(iter::once(limit..u32::MAX))
             .collect();
         used.sort_unstable_by_key(|region| region.start);
@@ -51,22 +51,23 @@ impl FreeSlots {
 
 #[cfg(test)]
 mod tests {
+    use svcproxy_common::abi::Empty;
+
     use super::*;
 
-    fn entry(slot_offset: u32, slot_count: u32) -> ServiceEntry {
-        ServiceEntry {
-            service: 1,
-            endpoint_set: 1,
+    fn set(slot_offset: u32, slot_count: u32) -> EndpointSet {
+        EndpointSet {
+            number: 1,
             slot_offset,
             slot_count,
-            affinity_seconds: 0,
+            empty: Empty::REJECT,
         }
     }
 
     #[test]
     fn the_first_gap_with_room_is_taken() {
-        let used = [entry(110, 90), entry(10, 90), entry(0, 0)];
-        let mut free = FreeSlots::beside(used.iter(), 300);
+        let used = [set(110, 90), set(10, 90), set(0, 0)];
+        let mut free = FreeSlots::beside(used.into_iter(), 300);
         let offsets = [5, 20, 5, 10, 1, 69, 2].map(|length| free.take(length));
         assert_eq!(
             offsets,
@@ -79,8 +80,8 @@ mod tests {
 
     #[test]
     fn regions_that_overlap_or_reach_beyond_the_end_leave_what_is_free() {
-        let used = [entry(10, 50), entry(20, 10), entry(90, 50)];
-        let mut free = FreeSlots::beside(used.iter(), 100);
+        let used = [set(10, 50), set(20, 10), set(90, 50)];
+        let mut free = FreeSlots::beside(used.into_iter(), 100);
         assert_eq!([10, 30, 1].map(|length| free.take(length)), [Some(0), Some(60), None]);
     }
 }

@@ -5,10 +5,12 @@ use std::{
     fmt::{self, Display, Formatter},
 };
 
-use svcproxy_common::abi::{Backend, BackendKey, ServiceEntry, ServiceKey};
+use svcproxy_common::abi::{
+    Backend, BackendKey, Config, Empty, EndpointSet, Protocol, ServiceEntry, ServiceKey, SourceRange, Way,
+};
 
 use super::{
-    contents::{FamilyMaps, MapAddress, MapContents},
+    contents::{FamilyMaps, MapAddress, MapContents, Prefix},
     diff::{Diff, FamilyStep, Step},
 };
 
@@ -77,11 +79,39 @@ fn family<A: MapAddress>(name: &str, maps: &FamilyMaps<A>, f: &mut Formatter<'_>
     for (key, value) in &maps.backends {
         writeln!(f, "  {}  {}", backend_key(key), backend(value))?;
     }
+    if !maps.networks.is_empty() {
+        writeln!(f, "networks_{name}")?;
+    }
+    for (prefix, network) in &maps.networks {
+        writeln!(f, "  {}  {network:?}", network_key::<A>(prefix))?;
+    }
+    if !maps.source_ranges.is_empty() {
+        writeln!(f, "source_ranges_{name}")?;
+    }
+    for prefix in maps.source_ranges.keys() {
+        writeln!(f, "  {}", source_range(prefix))?;
+    }
+    if let Some(value) = &maps.config {
+        writeln!(f, "config_{name}\n  {}", config(value))?;
+    }
     Ok(())
 }
 
 fn family_step<A: MapAddress>(step: &FamilyStep<A>, f: &mut Formatter<'_>) -> fmt::Result {
     match step {
+        FamilyStep::SetConfig(value) => writeln!(f, "set config {}", config(value)),
+        FamilyStep::PutNetworks(puts) => puts
+            .iter()
+            .try_for_each(|(key, network)| writeln!(f, "put network {}  {network:?}", network_key::<A>(key))),
+        FamilyStep::PutSourceRanges(puts) => puts
+            .iter()
+            .try_for_each(|(key, _)| writeln!(f, "put source range {}", source_range(key))),
+        FamilyStep::DeleteNetworks(keys) => keys
+            .iter()
+            .try_for_each(|key| writeln!(f, "delete network {}", network_key::<A>(key))),
+        FamilyStep::DeleteSourceRanges(keys) => keys
+            .iter()
+            .try_for_each(|key| writeln!(f, "delete source range {}", source_range(key))),
         FamilyStep::PutBackends(puts) => puts
             .iter()
             .try_for_each(|(key, value)| writeln!(f, "put backend {}  {}", backend_key(key), backend(value))),
@@ -98,23 +128,78 @@ fn family_step<A: MapAddress>(step: &FamilyStep<A>, f: &mut Formatter<'_>) -> fm
 }
 
 fn service_key<A: MapAddress>(key: &ServiceKey<A>) -> String {
-    format!("{}/{:?}", key.address.socket(key.port), key.protocol)
+    match key.protocol {
+        Protocol::ANY => format!("{} other ports", key.address.ip()),
+        protocol => format!("{}/{protocol}", key.address.socket(key.port)),
+    }
 }
 
 fn service_entry(entry: &ServiceEntry) -> String {
-    let slots = match entry.slot_count {
-        0 => "no slots".to_owned(),
-        count => format!(
-            "slots {}..{}",
-            entry.slot_offset,
-            u64::from(entry.slot_offset) + u64::from(count)
+    let service = entry.service;
+    let way = match entry.way {
+        Way::CLUSTER_IP => "cluster IP",
+        Way::NODE_PORT => "nodePort",
+        Way::EXTERNAL_IP => "external IP",
+        Way::LOAD_BALANCER => "load balancer",
+        Way::OTHER_PORT => return format!("service {service} REJECT"),
+    };
+    let sets = match entry.outside == entry.inside {
+        true => endpoint_set(&entry.inside),
+        false => format!(
+            "outside {}, inside {}",
+            endpoint_set(&entry.outside),
+            endpoint_set(&entry.inside)
         ),
     };
     let affinity = match entry.affinity_seconds {
         0 => String::new(),
         seconds => format!(" affinity {seconds}s"),
     };
-    format!("service {} set {} {slots}{affinity}", entry.service, entry.endpoint_set)
+    let filtered = if entry.filtered { " filtered" } else { "" };
+    let clients = [
+        (entry.masquerade_outside, "outside"),
+        (entry.masquerade_pods, "pods"),
+        (entry.masquerade_node, "node"),
+    ];
+    let masqueraded: Vec<_> = clients.iter().filter_map(|(is, who)| is.then_some(*who)).collect();
+    let masquerade = match masqueraded.len() {
+        0 => String::new(),
+        3 => " masquerade all".to_owned(),
+        _ => format!(" masquerade {}", masqueraded.join("+")),
+    };
+    format!("service {service} {way} {sets}{affinity}{filtered}{masquerade}")
+}
+
+fn endpoint_set(set: &EndpointSet) -> String {
+    match (set.slot_count, set.empty) {
+        (0, Empty::REJECT) => format!("set {} REJECT", set.number),
+        (0, Empty::DROP) => format!("set {} DROP", set.number),
+        (count, _) => {
+            let end = u64::from(set.slot_offset) + u64::from(count);
+            format!("set {} slots {}..{end}", set.number, set.slot_offset)
+        }
+    }
+}
+
+fn network_key<A: MapAddress>(prefix: &Prefix<A::Octets>) -> String {
+    format!("{}/{}", A::from_octets(prefix.data).ip(), prefix.length)
+}
+
+fn source_range<A: MapAddress>(prefix: &Prefix<SourceRange<A>>) -> String {
+    let client = Prefix {
+        data: prefix.data.client,
+        length: prefix.length.saturating_sub(u32::BITS),
+    };
+    format!("service {} {}", prefix.data.service, network_key::<A>(&client))
+}
+
+fn config<A: MapAddress>(config: &Config<A>) -> String {
+    let last = (config.masquerade_port_first + config.masquerade_port_count).saturating_sub(1);
+    format!(
+        "node {} masquerade ports {}-{last}",
+        config.node_address.ip(),
+        config.masquerade_port_first
+    )
 }
 
 fn backend_key(key: &BackendKey) -> String {
@@ -122,5 +207,5 @@ fn backend_key(key: &BackendKey) -> String {
 }
 
 fn backend<A: MapAddress>(backend: &Backend<A>) -> String {
-    format!("{}/{:?}", backend.address.socket(backend.port), backend.protocol)
+    format!("{}/{}", backend.address.socket(backend.port), backend.protocol)
 }

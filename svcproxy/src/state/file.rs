@@ -158,6 +158,27 @@ mod tests {
     }
 
     #[test]
+    fn addresses_and_ports_from_outside_are_kept_too() {
+        let directory = Directory::new("outside");
+        let text = TEXT
+            .replace(
+                r#""type": "#,
+                r#""externalIPs": ["198.51.100.1"], "loadBalancerIPs": ["203.0.113.1"],
+                "healthCheckNodePort": 32000, "type": "#,
+            )
+            .replace(r#""port": 80"#, r#""port": 80, "nodePort": 30080"#);
+        let state = parse(text.as_bytes()).unwrap();
+        let record = &state.services["default/kubia"];
+        assert_eq!(
+            (record.ports[0].node_port, record.health_check_node_port),
+            (Some(30080), Some(32000))
+        );
+        assert_eq!((record.external_ips.len(), record.load_balancer_ips.len()), (1, 1));
+        state.save(&directory.0).unwrap();
+        assert_eq!(State::load(&directory.0, 7).unwrap().state, state);
+    }
+
+    #[test]
     fn no_file_is_an_empty_state() {
         let directory = Directory::new("none");
         let loaded = State::load(&directory.0, 7).unwrap();

@@ -71,6 +71,7 @@ fn families_by_policy_and_range() {
             &Options {
                 ranges: ranges(of),
                 now: NOW,
+                ..Options::default()
             },
             &State::default(),
         );
@@ -108,6 +109,7 @@ fn an_address_stays_whatever_the_order_and_who_else_comes() {
     let options = Options {
         ranges: ranges(&["10.96.0.0/26"]),
         now: NOW,
+        ..Options::default()
     };
     let before = read_with(&stream(&few), &options, &State::default());
     let mut reordered = few.clone();
@@ -159,6 +161,7 @@ fn an_address_outside_a_new_range_is_given_up() {
     let narrow = Options {
         ranges: ranges(&["10.97.0.0/16"]),
         now: NOW,
+        ..Options::default()
     };
     let moved = read_with(&kubia("kubia", ""), &narrow, &state);
     assert!(ips(&moved, "kubia")[0].starts_with("10.97."));
@@ -174,6 +177,7 @@ fn the_address_of_a_deleted_service_rests_for_one_reload() {
     let options = Options {
         ranges: ranges(&["10.96.0.0/30"]),
         now: NOW,
+        ..Options::default()
     };
     let before = read_with(&stream(&[kubia("a", ""), kubia("b", "")]), &options, &State::default());
     let replaced = read_with(&stream(&[kubia("a", ""), kubia("c", "")]), &options, &before.state);
@@ -197,6 +201,7 @@ fn network_and_broadcast_are_never_assigned_and_the_lower_part_last() {
         let options = Options {
             ranges: ranges(&[range]),
             now: NOW,
+            ..Options::default()
         };
         let services: Vec<String> = (0..count).map(|n| kubia(&format!("s{n}"), "")).collect();
         let full = read_with(&stream(&services), &options, &State::default());
@@ -216,6 +221,7 @@ fn network_and_broadcast_are_never_assigned_and_the_lower_part_last() {
     let options = Options {
         ranges: ranges(&["10.96.0.0/24"]),
         now: NOW,
+        ..Options::default()
     };
     let services: Vec<String> = (0..238).map(|n| kubia(&format!("s{n}"), "")).collect();
     let upper = read_with(&stream(&services), &options, &State::default());

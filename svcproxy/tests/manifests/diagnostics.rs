@@ -37,7 +37,8 @@ fn the_examples_are_valid_together_and_alone() {
     let together = input::read(std::slice::from_ref(&examples), &options(), &State::default());
     assert_eq!(lines(&together), "");
     assert_eq!(together.model.unwrap().services.len(), 5);
-    for (path, _) in files("../manifests/examples") {
+    let exposed = files("../manifests/examples/exposed");
+    for (path, _) in files("../manifests/examples").into_iter().chain(exposed) {
         let alone = input::read(std::slice::from_ref(&path), &options(), &State::default());
         assert_eq!(lines(&alone), "", "{}", path.display());
         let model = alone.model.unwrap();

@@ -266,7 +266,7 @@ fn the_rest_of_a_service() {
         ("ClusterIP".into(), "NodePort".into())
     );
     assert_eq!(kubia.selector["app"], "kubia");
-    assert_eq!(a.ports.len(), 1, "SCTP is left out");
+    assert_eq!(a.ports[1].protocol, Protocol::SCTP);
     assert_eq!(
         (a.ports[0].protocol, a.ports[0].port, a.ports[0].name.as_str()),
         (Protocol::UDP, 53, "u")

@@ -23,6 +23,7 @@ pub(crate) fn options() -> Options {
     Options {
         ranges: ranges(&["10.96.0.0/12", "fd00:10:96::/112"]),
         now: NOW,
+        ..Options::default()
     }
 }
 
@@ -71,7 +72,8 @@ pub(crate) fn service<'m>(model: &'m Model, name: &str) -> &'m Service {
 pub(crate) fn files(directory: &str) -> Vec<(PathBuf, String)> {
     let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(directory);
     let entries = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let mut paths: Vec<PathBuf> = paths.filter(|path| path.is_file()).collect();
     paths.sort();
     assert!(!paths.is_empty(), "{} is empty", directory.display());
     let read = |path: PathBuf| {

@@ -74,10 +74,7 @@ fn each_rule_of_a_service() {
             "ports: [{port: 80, protocol: HTTP}]",
             "spec.ports[0].protocol: \"HTTP\" is not a supported value; write one of TCP, UDP, SCTP",
         ),
-        (
-            "ports: [{port: 80, protocol: SCTP}]",
-            "spec.ports[0].protocol: SCTP is not carried yet: this port is skipped",
-        ),
+        ("ports: [{port: 80, protocol: SCTP}]", ""),
         // Target ports.
         ("ports: [{port: 80, targetPort: 8080}]", ""),
         (
@@ -175,7 +172,7 @@ fn each_rule_of_a_service() {
             "sessionAffinityConfig: {clientIP: {timeoutSeconds: 5}}",
             "spec.sessionAffinityConfig: may not be set when `sessionAffinity` is None; write `sessionAffinity: ClientIP` beside it, or remove it",
         ),
-        // Types, and what is not carried yet.
+        // Types and nodePorts.
         ("type: ClusterIP", ""),
         (
             "type: Headless",
@@ -185,17 +182,34 @@ fn each_rule_of_a_service() {
             "type: ExternalName",
             "spec.externalName: is missing; a Service of type ExternalName needs a DNS name here",
         ),
+        ("type: NodePort", ""),
+        ("type: LoadBalancer, ports: [{port: 80, nodePort: 0}]", ""),
         (
-            "type: NodePort",
-            "spec: not carried yet, only the cluster IP is: type: NodePort",
+            "type: NodePort, ports: [{port: 80, nodePort: 65536}]",
+            "spec.ports[0].nodePort: 65536 is not a port number; write a number from 1 to 65535",
+        ),
+        (
+            "type: NodePort, ports: [{port: 80, nodePort: 80}]",
+            "spec.ports[0].nodePort: 80 is not in --service-node-port-range, 30000-32767: a cluster would refuse it; write a port of that range",
+        ),
+        (
+            "type: NodePort, ports: [{name: a, port: 80, nodePort: 30080}, {name: b, port: 81, nodePort: 30080}]",
+            "spec.ports[1].nodePort: TCP nodePort 30080 is also that of spec.ports[0]; give each port of one protocol a nodePort of its own",
+        ),
+        (
+            "type: NodePort, ports: [{name: a, port: 80, nodePort: 30080}, {name: b, port: 80, protocol: UDP, nodePort: 30080}]",
+            "",
         ),
         (
             "ports: [{port: 80, nodePort: 30080}]",
             "spec.ports[0].nodePort: may not be set when `type` is ClusterIP; remove it, or write `type: NodePort` below `spec:`",
         ),
+        // Policies and addresses.
+        ("internalTrafficPolicy: Local", ""),
+        ("externalTrafficPolicy: Local, externalIPs: [203.0.113.1]", ""),
         (
-            "internalTrafficPolicy: Local",
-            "spec: not carried yet, only the cluster IP is: internalTrafficPolicy: Local",
+            "externalTrafficPolicy: Local",
+            "spec.externalTrafficPolicy: has no effect: the Service has neither nodePorts nor external IPs; `internalTrafficPolicy` is the one of the cluster IP",
         ),
         (
             "internalTrafficPolicy: local",
@@ -204,6 +218,31 @@ fn each_rule_of_a_service() {
         (
             "type: LoadBalancer, loadBalancerSourceRanges: [' 10.0.0.0/8 ', 10.0.0.1]",
             "spec.loadBalancerSourceRanges[1]: \"10.0.0.1\" is not a network; write it as 10.0.0.0/8",
+        ),
+        (
+            "loadBalancerSourceRanges: [10.0.0.0/8]",
+            "spec.loadBalancerSourceRanges: has no effect unless `type` is LoadBalancer; write `type: LoadBalancer`, or remove it",
+        ),
+        ("type: LoadBalancer, loadBalancerIP: 203.0.113.1", ""),
+        (
+            "type: LoadBalancer, loadBalancerIP: 127.0.0.1",
+            "spec.loadBalancerIP: 127.0.0.1 is a loopback address; it cannot be a Service's; write the address other machines reach it at",
+        ),
+        (
+            "type: LoadBalancer, externalTrafficPolicy: Local, healthCheckNodePort: 32000",
+            "",
+        ),
+        (
+            "type: LoadBalancer, healthCheckNodePort: 32000",
+            "spec.healthCheckNodePort: may be set only with `type: LoadBalancer` and `externalTrafficPolicy: Local`; write both, or remove it",
+        ),
+        (
+            "type: LoadBalancer, externalTrafficPolicy: Local, healthCheckNodePort: 32000, ports: [{port: 80, nodePort: 32000}]",
+            "spec.healthCheckNodePort: 32000 is also the nodePort of spec.ports[0]; give it a port of its own",
+        ),
+        (
+            "externalIPs: [203.0.113.1, '2001:db8::1']",
+            "spec.externalIPs[1]: 2001:db8::1 is not carried: the Service has no IPv6 cluster IP; write `ipFamilyPolicy: PreferDualStack`",
         ),
         (
             "externalIPs: [0.0.0.0]",

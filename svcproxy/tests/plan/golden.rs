@@ -1,20 +1,30 @@
 //! Given this model, these are the maps.
 
 use svcproxy::{
-    model::{Model, Protocol},
+    model::{Model, NodePolicy, Protocol},
     plan::{Diff, Limits, MapContents, PlanError, plan},
 };
 
 use crate::builder::{LIMITS, model, planned, service};
+
+/// Without what every plan has: networks, and what holds for the whole node.
+fn shown(maps: &MapContents) -> MapContents {
+    let mut maps = maps.clone();
+    maps.v4.networks.clear();
+    maps.v6.networks.clear();
+    (maps.v4.config, maps.v6.config) = (None, None);
+    maps
+}
 
 const PODS: [&str; 3] = ["10.1.0.1:8080", "10.1.0.2:8080", "10.1.0.3:8080"];
 
 #[test]
 fn one_service() {
     let maps = planned(&model([service("kubia", "10.96.0.10").port("", 80, PODS)]));
-    insta::assert_snapshot!(format!("{maps:#}"), @r"
+    insta::assert_snapshot!(format!("{:#}", shown(&maps)), @r"
     services_v4
-      10.96.0.10:80/TCP  service 1 set 1 slots 0..97
+      10.96.0.10 other ports  service 1 REJECT
+      10.96.0.10:80/TCP  service 1 cluster IP set 1 slots 0..97
     backends_v4
       set 1 endpoint 1  10.1.0.1:8080/TCP
       set 1 endpoint 2  10.1.0.2:8080/TCP
@@ -33,9 +43,10 @@ fn affinity() {
     let maps = planned(&model([service("kubia", "10.96.0.10")
         .affinity(10800)
         .port("", 80, PODS)]));
-    insta::assert_snapshot!(maps, @r"
+    insta::assert_snapshot!(shown(&maps), @r"
     services_v4
-      10.96.0.10:80/TCP  service 1 set 1 slots 0..97 affinity 10800s
+      10.96.0.10 other ports  service 1 REJECT
+      10.96.0.10:80/TCP  service 1 cluster IP set 1 slots 0..97 affinity 10800s
     backends_v4
       set 1 endpoint 1  10.1.0.1:8080/TCP
       set 1 endpoint 2  10.1.0.2:8080/TCP
@@ -51,10 +62,11 @@ fn two_ports_with_the_same_endpoints_have_the_same_table() {
     let maps = planned(&model([service("kubia", "10.96.0.10")
         .port("http", 80, PODS)
         .port("https", 443, tls)]));
-    insta::assert_snapshot!(maps, @r"
+    insta::assert_snapshot!(shown(&maps), @r"
     services_v4
-      10.96.0.10:80/TCP  service 1 set 1 slots 0..97
-      10.96.0.10:443/TCP  service 1 set 2 slots 97..194
+      10.96.0.10 other ports  service 1 REJECT
+      10.96.0.10:80/TCP  service 1 cluster IP set 1 slots 0..97
+      10.96.0.10:443/TCP  service 1 cluster IP set 2 slots 97..194
     backends_v4
       set 1 endpoint 1  10.1.0.1:8080/TCP
       set 1 endpoint 2  10.1.0.2:8080/TCP
@@ -76,10 +88,11 @@ fn a_named_port_with_another_number_on_each_pod() {
     let maps = planned(&model([service("kubia", "10.96.0.10")
         .port("http", 80, http)
         .port("https", 443, https)]));
-    insta::assert_snapshot!(maps, @r"
+    insta::assert_snapshot!(shown(&maps), @r"
     services_v4
-      10.96.0.10:80/TCP  service 1 set 1 slots 0..97
-      10.96.0.10:443/TCP  service 1 set 2 slots 97..194
+      10.96.0.10 other ports  service 1 REJECT
+      10.96.0.10:80/TCP  service 1 cluster IP set 1 slots 0..97
+      10.96.0.10:443/TCP  service 1 cluster IP set 2 slots 97..194
     backends_v4
       set 1 endpoint 1  10.1.0.1:8080/TCP
       set 1 endpoint 2  10.1.0.2:9090/TCP
@@ -97,10 +110,11 @@ fn one_number_for_tcp_and_udp() {
     let service = service("dns", "10.96.0.53")
         .port("dns-tcp", 53, dns)
         .port_of(Protocol::UDP, "dns", 53, dns);
-    insta::assert_snapshot!(planned(&model([service])), @r"
+    insta::assert_snapshot!(shown(&planned(&model([service]))), @r"
     services_v4
-      10.96.0.53:53/TCP  service 1 set 1 slots 0..97
-      10.96.0.53:53/UDP  service 1 set 2 slots 97..194
+      10.96.0.53 other ports  service 1 REJECT
+      10.96.0.53:53/TCP  service 1 cluster IP set 1 slots 0..97
+      10.96.0.53:53/UDP  service 1 cluster IP set 2 slots 97..194
     backends_v4
       set 1 endpoint 1  10.1.0.1:53/TCP
       set 1 endpoint 2  10.1.0.2:53/TCP
@@ -118,14 +132,16 @@ fn dual_stack() {
     let maps = planned(&model(
         [service("kubia", "10.96.0.10,fd00:10:96::a").port("", 80, pods)],
     ));
-    insta::assert_snapshot!(maps, @r"
+    insta::assert_snapshot!(shown(&maps), @r"
     services_v4
-      10.96.0.10:80/TCP  service 1 set 1 slots 0..97
+      10.96.0.10 other ports  service 1 REJECT
+      10.96.0.10:80/TCP  service 1 cluster IP set 1 slots 0..97
     backends_v4
       set 1 endpoint 1  10.1.0.1:8080/TCP
       set 1 endpoint 2  10.1.0.2:8080/TCP
     services_v6
-      [fd00:10:96::a]:80/TCP  service 1 set 2 slots 97..194
+      fd00:10:96::a other ports  service 1 REJECT
+      [fd00:10:96::a]:80/TCP  service 1 cluster IP set 2 slots 97..194
     backends_v6
       set 2 endpoint 3  [fd00:1::1]:8080/TCP
       set 2 endpoint 4  [fd00:1::2]:8080/TCP
@@ -138,27 +154,30 @@ fn dual_stack() {
 #[test]
 fn no_endpoint_that_is_ready_or_serves() {
     let pods = ["10.1.0.1:8080 unready", "10.1.0.2:8080 terminated", "[fd00:1::1]:8080"];
-    insta::assert_snapshot!(planned(&model([service("kubia", "10.96.0.10").port("", 80, pods)])), @r"
+    insta::assert_snapshot!(shown(&planned(&model([service("kubia", "10.96.0.10").port("", 80, pods)]))), @r"
     services_v4
-      10.96.0.10:80/TCP  service 1 set 1 no slots
+      10.96.0.10 other ports  service 1 REJECT
+      10.96.0.10:80/TCP  service 1 cluster IP set 1 REJECT
     ");
 }
 
 #[test]
 fn terminating_endpoints_serve_while_none_is_ready() {
     let terminating = ["10.1.0.1:8080 terminating", "10.1.0.2:8080 unready", "[fd00:1::1]:8080"];
-    insta::assert_snapshot!(planned(&model([service("kubia", "10.96.0.10").port("", 80, terminating)])), @r"
+    insta::assert_snapshot!(shown(&planned(&model([service("kubia", "10.96.0.10").port("", 80, terminating)]))), @r"
     services_v4
-      10.96.0.10:80/TCP  service 1 set 1 slots 0..1
+      10.96.0.10 other ports  service 1 REJECT
+      10.96.0.10:80/TCP  service 1 cluster IP set 1 slots 0..1
     backends_v4
       set 1 endpoint 1  10.1.0.1:8080/TCP
     backend_slots
       0..1:  endpoint 1 × 1
     ");
     let one_ready = ["10.1.0.1:8080 terminating", "10.1.0.2:8080"];
-    insta::assert_snapshot!(planned(&model([service("kubia", "10.96.0.10").port("", 80, one_ready)])), @r"
+    insta::assert_snapshot!(shown(&planned(&model([service("kubia", "10.96.0.10").port("", 80, one_ready)]))), @r"
     services_v4
-      10.96.0.10:80/TCP  service 1 set 1 slots 0..1
+      10.96.0.10 other ports  service 1 REJECT
+      10.96.0.10:80/TCP  service 1 cluster IP set 1 slots 0..1
     backends_v4
       set 1 endpoint 1  10.1.0.2:8080/TCP
     backend_slots
@@ -171,10 +190,11 @@ fn one_address_with_two_ports_in_one_set() {
     let maps = planned(&model([service("kubia", "10.96.0.10")
         .port("http", 80, ["10.1.0.1:8080", "10.1.0.1:8081"])
         .port("https", 443, ["10.1.0.1:8443"])]));
-    insta::assert_snapshot!(maps, @r"
+    insta::assert_snapshot!(shown(&maps), @r"
     services_v4
-      10.96.0.10:80/TCP  service 1 set 1 slots 0..97
-      10.96.0.10:443/TCP  service 1 set 2 slots 97..98
+      10.96.0.10 other ports  service 1 REJECT
+      10.96.0.10:80/TCP  service 1 cluster IP set 1 slots 0..97
+      10.96.0.10:443/TCP  service 1 cluster IP set 2 slots 97..98
     backends_v4
       set 1 endpoint 1  10.1.0.1:8080/TCP
       set 1 endpoint 2  10.1.0.1:8081/TCP
@@ -197,10 +217,12 @@ fn an_endpoint_replaced_keeps_the_numbers_and_moves_the_table() {
         &before,
         &model([service("kubia", "10.96.0.10").port("", 80, pods), other]),
     );
-    insta::assert_snapshot!(after, @r"
+    insta::assert_snapshot!(shown(&after), @r"
     services_v4
-      10.96.0.10:80/TCP  service 1 set 1 slots 98..195
-      10.96.0.11:80/TCP  service 2 set 2 slots 97..98
+      10.96.0.10 other ports  service 1 REJECT
+      10.96.0.10:80/TCP  service 1 cluster IP set 1 slots 98..195
+      10.96.0.11 other ports  service 2 REJECT
+      10.96.0.11:80/TCP  service 2 cluster IP set 2 slots 97..98
     backends_v4
       set 1 endpoint 1  10.1.0.1:8080/TCP
       set 1 endpoint 3  10.1.0.3:8080/TCP
@@ -213,7 +235,7 @@ fn an_endpoint_replaced_keeps_the_numbers_and_moves_the_table() {
     insta::assert_snapshot!(Diff::between(&before, &after), @r"
     put backend set 1 endpoint 5  10.1.0.4:8080/TCP
     write slots 98..195
-    put 10.96.0.10:80/TCP  service 1 set 1 slots 98..195
+    put 10.96.0.10:80/TCP  service 1 cluster IP set 1 slots 98..195
     delete backend set 1 endpoint 2
     ");
 }
@@ -224,18 +246,21 @@ fn a_service_removed() {
     let other = service("other", "10.96.0.11").port("", 80, ["10.1.0.9:80"]);
     let before = planned(&model([kubia, other.clone()]));
     let after = reload(&before, &model([other]));
-    insta::assert_snapshot!(after, @r"
+    insta::assert_snapshot!(shown(&after), @r"
     services_v4
-      10.96.0.11:80/TCP  service 2 set 2 slots 1..2
+      10.96.0.11 other ports  service 2 REJECT
+      10.96.0.11:80/TCP  service 2 cluster IP set 2 slots 1..2
     backends_v4
       set 2 endpoint 2  10.1.0.9:80/TCP
     backend_slots
       1..2:  endpoint 2 × 1
     ");
     insta::assert_snapshot!(Diff::between(&before, &after), @r"
+    delete 10.96.0.10 other ports
     delete 10.96.0.10:80/TCP
-    delete [fd00:10:96::a]:80/TCP
     delete backend set 1 endpoint 1
+    delete fd00:10:96::a other ports
+    delete [fd00:10:96::a]:80/TCP
     delete backend set 3 endpoint 3
     ");
 }
@@ -252,9 +277,10 @@ fn a_service_whose_port_changes_keeps_its_number_and_its_endpoints() {
         &before,
         &model([service("kubia", "10.96.0.10").affinity(60).port("", 81, pods)]),
     );
-    insta::assert_snapshot!(after, @r"
+    insta::assert_snapshot!(shown(&after), @r"
     services_v4
-      10.96.0.10:81/TCP  service 1 set 2 slots 1..98 affinity 60s
+      10.96.0.10 other ports  service 1 REJECT
+      10.96.0.10:81/TCP  service 1 cluster IP set 2 slots 1..98 affinity 60s
     backends_v4
       set 2 endpoint 1  10.1.0.1:8080/TCP
       set 2 endpoint 2  10.1.0.0:8080/TCP
@@ -268,7 +294,7 @@ fn the_last_endpoint_gone() {
     let before = planned(&model([service("kubia", "10.96.0.10").port("", 80, ["10.1.0.1:8080"])]));
     let after = reload(&before, &model([service("kubia", "10.96.0.10").port("", 80, [])]));
     insta::assert_snapshot!(Diff::between(&before, &after), @r"
-    put 10.96.0.10:80/TCP  service 1 set 1 no slots
+    put 10.96.0.10:80/TCP  service 1 cluster IP set 1 REJECT
     delete backend set 1 endpoint 1
     ");
 }
@@ -276,7 +302,13 @@ fn the_last_endpoint_gone() {
 #[test]
 fn slots_run_out() {
     let model = model([service("kubia", "10.96.0.10").port("", 80, PODS).port("", 81, PODS)]);
-    let error = plan(&model, &MapContents::default(), &Limits { backend_slots: 128 }).unwrap_err();
+    let error = plan(
+        &model,
+        &NodePolicy::default(),
+        &MapContents::default(),
+        &Limits { backend_slots: 128 },
+    )
+    .unwrap_err();
     insta::assert_snapshot!(error, @"the endpoint tables need 97 more slots than the 128 of --backend-slots have free beside the tables in use: set --backend-slots 256");
     let PlanError::OutOfSlots { suggestion, .. } = error else {
         panic!("{error:?}")
@@ -284,7 +316,7 @@ fn slots_run_out() {
     let limits = Limits {
         backend_slots: suggestion.try_into().unwrap(),
     };
-    assert!(plan(&model, &MapContents::default(), &limits).is_ok());
+    assert!(plan(&model, &NodePolicy::default(), &MapContents::default(), &limits).is_ok());
 }
 
 #[test]
@@ -295,10 +327,10 @@ fn two_services_with_one_address_and_port() {
             .port("https", 443, PODS)
             .port("http", 80, PODS),
     ]);
-    let error = plan(&model, &MapContents::default(), &LIMITS).unwrap_err();
+    let error = plan(&model, &NodePolicy::default(), &MapContents::default(), &LIMITS).unwrap_err();
     insta::assert_snapshot!(error, @"10.96.0.10:80/TCP is claimed by Service default/kubia and by Service default/other: give one of them another address or port");
 }
 
 fn reload(current: &MapContents, model: &Model) -> MapContents {
-    plan(model, current, &LIMITS).unwrap()
+    plan(model, &NodePolicy::default(), current, &LIMITS).unwrap()
 }

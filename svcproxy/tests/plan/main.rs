@@ -2,6 +2,8 @@
 
 mod builder;
 mod golden;
+mod interpret;
 mod properties;
 mod replay;
 mod strategy;
+mod ways;

@@ -2,24 +2,23 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
 use proptest::prelude::*;
 use svcproxy::{
-    model::{Endpoint, Model, ServicePort},
+    conformance::decide,
+    model::{Model, NodePolicy, Protocol},
     plan::{Diff, FamilyMaps, MapAddress, MapContents, plan},
 };
-use svcproxy_common::{
-    abi::{Backend, ServiceKey, V4Addr, V6Addr},
-    maglev::table_length,
-};
+use svcproxy_common::abi::{EndpointSet, V4Addr, V6Addr, Way};
 
 use crate::{
     builder::LIMITS,
+    interpret::outcome,
     replay::{Kernel, writes},
-    strategy::{changes, models},
+    strategy::{changes, models, policies},
 };
 
 proptest! {
@@ -27,20 +26,24 @@ proptest! {
 
     #[test]
     fn an_unchanged_model_gives_the_same_plan((first, second) in changes()) {
-        let first = plan(&first, &MapContents::default(), &LIMITS).unwrap();
-        let current = plan(&second, &first, &LIMITS).unwrap();
-        let again = plan(&second, &current, &LIMITS).unwrap();
+        let first = plan(&first, &NodePolicy::default(), &MapContents::default(), &LIMITS).unwrap();
+        let current = plan(&second, &NodePolicy::default(), &first, &LIMITS).unwrap();
+        let again = plan(&second, &NodePolicy::default(), &current, &LIMITS).unwrap();
         prop_assert_eq!(&again, &current);
         prop_assert!(Diff::between(&current, &again).is_empty());
     }
 
     /// Through a series of reloads, each write leaves the maps consistent and the last one exactly as planned.
     #[test]
-    fn every_prefix_of_a_diff_is_safe((first, second) in changes(), third in models()) {
+    fn every_prefix_of_a_diff_is_safe(
+        (first, second) in changes(),
+        third in models(),
+        policies in prop::array::uniform3(policies()),
+    ) {
         let mut kernel = Kernel::empty(LIMITS.backend_slots);
-        for model in [first, second, third] {
+        for (model, policy) in [first, second, third].iter().zip(&policies) {
             let current = kernel.contents();
-            let wanted = plan(&model, &current, &LIMITS).unwrap();
+            let wanted = plan(model, policy, &current, &LIMITS).unwrap();
             for write in writes(&Diff::between(&current, &wanted)) {
                 kernel.write(&write);
                 kernel.assert_consistent();
@@ -54,21 +57,22 @@ proptest! {
     fn an_interrupted_update_is_repaired(
         (before, interrupted) in changes(),
         after in prop::option::of(models()),
+        policies in prop::array::uniform3(policies()),
         progress in any::<prop::sample::Index>(),
     ) {
         let mut kernel = Kernel::empty(LIMITS.backend_slots);
-        reload(&mut kernel, &before, usize::MAX);
-        let count = writes(&diff(&kernel, &interrupted)).len();
-        reload(&mut kernel, &interrupted, progress.index(count + 1));
+        reload(&mut kernel, &before, &policies[0], usize::MAX);
+        let count = writes(&diff(&kernel, &interrupted, &policies[1])).len();
+        reload(&mut kernel, &interrupted, &policies[1], progress.index(count + 1));
         let after = after.unwrap_or(interrupted);
-        reload(&mut kernel, &after, usize::MAX);
-        assert_serves(&kernel.contents(), &after);
+        reload(&mut kernel, &after, &policies[2], usize::MAX);
+        assert_serves(&kernel.contents(), &after, &policies[2]);
     }
 
     #[test]
     fn a_fresh_region_overlaps_none_in_use((before, after) in changes()) {
-        let current = plan(&before, &MapContents::default(), &LIMITS).unwrap();
-        let wanted = plan(&after, &current, &LIMITS).unwrap();
+        let current = plan(&before, &NodePolicy::default(), &MapContents::default(), &LIMITS).unwrap();
+        let wanted = plan(&after, &NodePolicy::default(), &current, &LIMITS).unwrap();
         let range = |(offset, region): (&u32, &Arc<[u32]>)| *offset..*offset + region.len() as u32;
         let kept = |offset: &u32, region| current.slots.get(offset).is_some_and(|old| Arc::ptr_eq(old, region));
         let in_use = current.slots.iter().map(range);
@@ -80,8 +84,8 @@ proptest! {
 
     #[test]
     fn numbers_stay_with_what_stays((before, after) in changes()) {
-        let current = plan(&before, &MapContents::default(), &LIMITS).unwrap();
-        let wanted = plan(&after, &current, &LIMITS).unwrap();
+        let current = plan(&before, &NodePolicy::default(), &MapContents::default(), &LIMITS).unwrap();
+        let wanted = plan(&after, &NodePolicy::default(), &current, &LIMITS).unwrap();
         assert_numbers_stay(&current.v4, &wanted.v4);
         assert_numbers_stay(&current.v6, &wanted.v6);
         let old: BTreeSet<_> = current.backend_keys().map(|key| key.endpoint).collect();
@@ -92,14 +96,14 @@ proptest! {
     }
 }
 
-fn diff(kernel: &Kernel, model: &Model) -> Diff {
+fn diff(kernel: &Kernel, model: &Model, policy: &NodePolicy) -> Diff {
     let current = kernel.contents();
-    Diff::between(&current, &plan(model, &current, &LIMITS).unwrap())
+    Diff::between(&current, &plan(model, policy, &current, &LIMITS).unwrap())
 }
 
 /// Makes the first `count` writes towards the model.
-fn reload(kernel: &mut Kernel, model: &Model, count: usize) {
-    for write in writes(&diff(kernel, model)).iter().take(count) {
+fn reload(kernel: &mut Kernel, model: &Model, policy: &NodePolicy, count: usize) {
+    for write in writes(&diff(kernel, model, policy)).iter().take(count) {
         kernel.write(write);
         kernel.assert_consistent();
     }
@@ -124,84 +128,81 @@ fn addresses(contents: &MapContents) -> BTreeMap<u32, IpAddr> {
 
 fn assert_numbers_stay<A: MapAddress>(current: &FamilyMaps<A>, wanted: &FamilyMaps<A>) {
     for (key, new) in &wanted.services {
-        if let Some(old) = current.services.get(key) {
-            assert_eq!(new.endpoint_set, old.endpoint_set, "{key:?}");
-            let same_numbers = || {
-                current
-                    .set(old.endpoint_set)
-                    .map(|(number, backend)| (number, backend.address))
-            };
-            if same_numbers().eq(wanted
-                .set(new.endpoint_set)
-                .map(|(number, backend)| (number, backend.address)))
-            {
-                assert_eq!(
-                    (new.slot_offset, new.slot_count),
-                    (old.slot_offset, old.slot_count),
-                    "{key:?}"
-                );
-            }
+        let Some(old) = current.services.get(key).filter(|old| old.service == new.service) else {
+            continue;
+        };
+        // Where both sets of a ServicePort may be meant by one side of an entry, which one keeps its number is open.
+        if new.way == Way::CLUSTER_IP || old.way == Way::CLUSTER_IP || old.inside.number != new.inside.number {
+            continue;
+        }
+        let members = |maps: &FamilyMaps<A>, set: EndpointSet| {
+            let members = maps.set(set.number);
+            members
+                .map(|(number, backend)| (number, backend.address))
+                .collect::<Vec<_>>()
+        };
+        if members(current, old.inside) == members(wanted, new.inside) {
+            let region = |set: EndpointSet| (set.slot_offset, set.slot_count);
+            assert_eq!(region(new.inside), region(old.inside), "{key:?}");
         }
     }
 }
 
-/// Checks the contents against the model by another way than the plan's: entry by entry.
-fn assert_serves(contents: &MapContents, model: &Model) {
-    let mut entries = 0;
-    for service in &model.services {
-        for (address, port) in service
-            .cluster_ips
-            .iter()
-            .flat_map(|ip| service.ports.iter().map(move |port| (*ip, port)))
-        {
-            entries += 1;
-            match address {
-                IpAddr::V4(_) => assert_serves_port::<V4Addr>(contents, address, port),
-                IpAddr::V6(_) => assert_serves_port::<V6Addr>(contents, address, port),
-            }
-        }
-    }
-    assert_eq!(contents.entries().count(), entries);
-}
-
-fn assert_serves_port<A: MapAddress>(contents: &MapContents, address: IpAddr, port: &ServicePort) {
-    let maps = A::maps(contents);
-    let key = ServiceKey {
-        address: A::from_ip(address).unwrap(),
-        port: port.port.into(),
-        protocol: port.protocol,
-    };
-    let entry = maps.services[&key];
-    let family = || {
-        port.endpoints
-            .iter()
-            .filter(|endpoint| endpoint.address.is_ipv4() == address.is_ipv4())
-    };
-    let mut expected: BTreeSet<_> = family().filter(|endpoint| endpoint.ready).map(socket).collect();
-    if expected.is_empty() {
-        expected = family()
-            .filter(|endpoint| endpoint.serving && endpoint.terminating)
-            .map(socket)
-            .collect();
-    }
-    let backends: BTreeMap<_, _> = maps.set(entry.endpoint_set).collect();
-    let in_set: BTreeSet<_> = backends
-        .values()
-        .map(|backend| (backend.address.ip(), backend.port))
+/// Checks the contents against the rules, for every kind of client at every address and port there is, and some that
+/// there are not.
+fn assert_serves(contents: &MapContents, model: &Model, policy: &NodePolicy) {
+    let addresses = model.services.iter().flat_map(|service| {
+        let external = service.external_ips.iter().chain(&service.load_balancer_ips);
+        service.cluster_ips.iter().chain(external).copied()
+    });
+    let unallocated = [
+        "10.96.0.200",
+        "10.97.0.5",
+        "10.112.0.1",
+        "fd00:0:0:60::ffff",
+        "10.1.0.77",
+    ];
+    let unallocated = unallocated.map(|ip| ip.parse::<IpAddr>().unwrap());
+    let addresses: BTreeSet<_> = addresses
+        .chain(model.node.addresses.clone())
+        .chain(unallocated)
         .collect();
-    assert_eq!(in_set, expected);
-    assert_eq!(Some(entry.slot_count), table_length(expected.len()));
-    if entry.slot_count > 0 {
-        let region = &contents.slots[&entry.slot_offset];
-        let in_slots: BTreeSet<_> = region.iter().map(|number| socket_of(backends[number])).collect();
-        assert_eq!(in_slots, expected);
+    let services = model.services.iter();
+    let ports = services.flat_map(|service| service.ports.iter().flat_map(|port| [Some(port.port), port.node_port]));
+    let ports: BTreeSet<_> = ports.flatten().chain([1]).collect();
+    for dst in addresses {
+        let clients = match dst {
+            IpAddr::V4(_) => [
+                "192.0.2.1",
+                "10.1.0.3",
+                "10.99.0.1",
+                "10.97.0.1",
+                "10.1.0.254",
+                "10.98.0.1",
+            ],
+            IpAddr::V6(_) => [
+                "2001:db8::1",
+                "fd00:0:0:1::3",
+                "fd00:0:0:63::1",
+                "fd00:0:0:61::1",
+                "fd00::1",
+                "fd00:0:0:1::5",
+            ],
+        };
+        for (src, port) in clients
+            .iter()
+            .flat_map(|src| ports.iter().map(move |port| (src.parse().unwrap(), *port)))
+        {
+            for protocol in [Protocol::TCP, Protocol::SCTP] {
+                let dst = SocketAddr::new(dst, port);
+                let expected = decide(model, policy, src, dst, protocol);
+                let planned = match dst.ip() {
+                    IpAddr::V4(_) => outcome::<V4Addr>(contents, src, dst, protocol),
+                    IpAddr::V6(_) => outcome::<V6Addr>(contents, src, dst, protocol),
+                };
+                let of_rules = (expected.reason, expected.backends.clone(), expected.masquerade);
+                assert_eq!(planned, of_rules, "{src} → {dst}/{protocol}");
+            }
+        }
     }
-}
-
-fn socket(endpoint: &Endpoint) -> (IpAddr, u32) {
-    (endpoint.address, endpoint.port.into())
-}
-
-fn socket_of<A: MapAddress>(backend: &Backend<A>) -> (IpAddr, u32) {
-    (backend.address.ip(), backend.port)
 }

@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use svcproxy::plan::{Diff, FamilyMaps, FamilyStep, MapAddress, MapContents, Step};
-use svcproxy_common::abi::{Backend, BackendKey, ServiceEntry, ServiceKey, V4Addr, V6Addr};
+use svcproxy::plan::{Diff, FamilyMaps, FamilyStep, MapAddress, MapContents, Prefix, Step, sets_of};
+use svcproxy_common::abi::{
+    Address, Backend, BackendKey, Config, EndpointSet, Network, NetworkAddress, ServiceEntry, ServiceKey, SourceRange,
+    V4Addr, V6Addr,
+};
 
 /// Slots never written hold this: no endpoint has the number.
 const UNWRITTEN: u32 = 0;
@@ -26,7 +29,12 @@ pub(crate) enum Write {
 
 /// A single write to one map of one family.
 #[derive(Debug, Clone)]
-pub(crate) enum FamilyWrite<A> {
+pub(crate) enum FamilyWrite<A: Address> {
+    SetConfig(Config<A>),
+    PutNetwork(Prefix<NetworkAddress<A>>, Network),
+    DeleteNetwork(Prefix<NetworkAddress<A>>),
+    PutSourceRange(Prefix<SourceRange<A>>),
+    DeleteSourceRange(Prefix<SourceRange<A>>),
     PutBackend(BackendKey, Backend<A>),
     PutService(ServiceKey<A>, ServiceEntry),
     DeleteService(ServiceKey<A>),
@@ -54,8 +62,16 @@ pub(crate) fn writes(diff: &Diff) -> Vec<Write> {
     writes
 }
 
-fn family_writes<A: Copy>(step: &FamilyStep<A>) -> Vec<FamilyWrite<A>> {
+fn family_writes<A: Address>(step: &FamilyStep<A>) -> Vec<FamilyWrite<A>> {
     match step {
+        FamilyStep::SetConfig(config) => vec![FamilyWrite::SetConfig(*config)],
+        FamilyStep::PutNetworks(puts) => puts
+            .iter()
+            .map(|(key, value)| FamilyWrite::PutNetwork(*key, *value))
+            .collect(),
+        FamilyStep::DeleteNetworks(keys) => keys.iter().map(|key| FamilyWrite::DeleteNetwork(*key)).collect(),
+        FamilyStep::PutSourceRanges(puts) => puts.iter().map(|(key, _)| FamilyWrite::PutSourceRange(*key)).collect(),
+        FamilyStep::DeleteSourceRanges(keys) => keys.iter().map(|key| FamilyWrite::DeleteSourceRange(*key)).collect(),
         FamilyStep::PutBackends(puts) => puts
             .iter()
             .map(|(key, value)| FamilyWrite::PutBackend(*key, *value))
@@ -97,7 +113,8 @@ impl Kernel {
         };
         let regions: Vec<_> = contents
             .entries()
-            .filter(|entry| entry.slot_count > 0)
+            .flat_map(sets_of)
+            .filter(|set| set.slot_count > 0)
             .map(region)
             .collect();
         contents.slots = regions
@@ -115,22 +132,36 @@ impl Kernel {
 
     fn assert_family_consistent<A: MapAddress>(&self, maps: &FamilyMaps<A>) {
         for (key, entry) in &maps.services {
-            let endpoints: BTreeSet<_> = maps.set(entry.endpoint_set).map(|(number, _)| number).collect();
-            for slot in &self.slots[region(entry)] {
-                assert!(
-                    endpoints.contains(slot),
-                    "a slot of {key:?} names {slot}, its set has {endpoints:?}"
-                );
+            for set in sets_of(entry) {
+                let endpoints: BTreeSet<_> = maps.set(set.number).map(|(number, _)| number).collect();
+                for slot in &self.slots[region(set)] {
+                    assert!(
+                        endpoints.contains(slot),
+                        "a slot of {key:?} names {slot}, its set has {endpoints:?}"
+                    );
+                }
+                for (_, backend) in maps.set(set.number) {
+                    assert_eq!(backend.protocol, key.protocol);
+                }
             }
-            for (_, backend) in maps.set(entry.endpoint_set) {
-                assert_eq!(backend.protocol, key.protocol);
-            }
+            let filters = maps
+                .source_ranges
+                .keys()
+                .any(|range| range.data.service == entry.service);
+            assert!(filters || !entry.filtered, "{key:?} admits nobody");
         }
     }
 }
 
 fn apply<A: MapAddress>(maps: &mut FamilyMaps<A>, write: &FamilyWrite<A>) {
     match write {
+        FamilyWrite::SetConfig(config) => maps.config = Some(*config),
+        FamilyWrite::PutNetwork(key, value) => drop(maps.networks.insert(*key, *value)),
+        FamilyWrite::DeleteNetwork(key) => assert!(maps.networks.remove(key).is_some(), "{key:?} is not there"),
+        FamilyWrite::PutSourceRange(key) => drop(maps.source_ranges.insert(*key, 1)),
+        FamilyWrite::DeleteSourceRange(key) => {
+            assert!(maps.source_ranges.remove(key).is_some(), "{key:?} is not there");
+        }
         FamilyWrite::PutBackend(key, value) => drop(maps.backends.insert(*key, *value)),
         FamilyWrite::PutService(key, value) => drop(maps.services.insert(*key, *value)),
         FamilyWrite::DeleteService(key) => assert!(maps.services.remove(key).is_some(), "{key:?} is not there"),
@@ -138,6 +169,6 @@ fn apply<A: MapAddress>(maps: &mut FamilyMaps<A>, write: &FamilyWrite<A>) {
     }
 }
 
-fn region(entry: &ServiceEntry) -> std::ops::Range<usize> {
-    entry.slot_offset as usize..(entry.slot_offset + entry.slot_count) as usize
+fn region(set: EndpointSet) -> std::ops::Range<usize> {
+    set.slot_offset as usize..(set.slot_offset + set.slot_count) as usize
 }

@@ -5,8 +5,12 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
+use ipnet::IpNet;
 use proptest::prelude::*;
-use svcproxy::model::{Endpoint, Model, Protocol, Service, ServiceName, ServicePort, ServiceType};
+use svcproxy::model::{
+    Endpoint, Model, Node, NodePolicy, NodePortAddresses, Protocol, Service, ServiceName, ServicePort, ServiceType,
+    TrafficPolicy,
+};
 
 /// A few addresses and ports only, so that models overlap in every way: the same address on another Service, with
 /// another port, in another order.
@@ -21,6 +25,7 @@ pub(crate) fn models() -> impl Strategy<Value = Model> {
         });
         let mut model = Model {
             services: services.collect(),
+            node: node(),
         };
         drop_conflicts(&mut model);
         model
@@ -38,6 +43,37 @@ pub(crate) fn changes() -> impl Strategy<Value = (Model, Model)> {
         (model, edited)
     });
     prop_oneof![(models(), models()), edited]
+}
+
+/// Flags that change what becomes of every client.
+pub(crate) fn policies() -> impl Strategy<Value = NodePolicy> {
+    let networks = |text: &str| text.split(',').map(|net| net.parse().unwrap()).collect::<Vec<IpNet>>();
+    let cidrs = ["", "10.1.0.0/16", "10.1.0.0/16,fd00:0:0:1::/64"];
+    let node_ports = ["", "primary", "10.99.0.0/24"];
+    let ranges = ["10.96.0.0/12,fd00:0:0:60::/64", "10.96.0.0/30", "10.0.0.0/8"];
+    (0..3_usize, any::<bool>(), 0..3_usize, 0..3_usize).prop_map(move |(cidr, masquerade_all, addresses, range)| {
+        let listed = |text: &str| if text.is_empty() { Vec::new() } else { networks(text) };
+        NodePolicy {
+            service_ranges: networks(ranges[range]),
+            cluster_cidrs: listed(cidrs[cidr]),
+            masquerade_all,
+            nodeport_addresses: match node_ports[addresses] {
+                "" => NodePortAddresses::All,
+                "primary" => NodePortAddresses::Primary,
+                within => NodePortAddresses::Within(networks(within)),
+            },
+            ..NodePolicy::default()
+        }
+    })
+}
+
+fn node() -> Node {
+    Node {
+        name: "node-0".into(),
+        addresses: vec![v4(99, 1), v4(98, 1), v6(99, 1), v4(1, 254)],
+        zone: Some("zone-0".into()),
+        foreign_networks: vec!["10.97.0.0/29".parse().unwrap()],
+    }
 }
 
 /// Toggles the first of these endpoints in one port: removes it where it is, else adds it.
@@ -64,43 +100,88 @@ fn service() -> impl Strategy<Value = Service> {
         (0_u8..6).prop_map(|host| vec![v6(96, host)]),
         (0_u8..6, 0_u8..6).prop_map(|(one, other)| vec![v4(96, one), v6(96, other)]),
     ];
-    let ports = prop::collection::vec((any::<bool>(), 80_u16..83, endpoints()), 1..4);
-    (addresses, prop::option::of(1_u32..100), ports).prop_map(|(cluster_ips, affinity_seconds, ports)| Service {
-        name: ServiceName {
-            namespace: String::new(),
-            name: String::new(),
+    let external = || prop::collection::btree_set((any::<bool>(), 0_u8..4), 0..3);
+    let node_port = prop_oneof![2 => Just(None), 1 => prop::option::of(30080_u16..30083)];
+    let port = (any::<bool>(), 80_u16..83, node_port, endpoints());
+    let ports = prop::collection::vec(port, 1..4);
+    let local = prop::array::uniform2(any::<bool>());
+    let ranges = prop::collection::vec(
+        prop::sample::select(vec!["10.1.0.0/30", "10.99.0.0/24", "fd00::/16", "::/0"]),
+        0..3,
+    );
+    let affinity = prop::option::of(1_u32..100);
+    (addresses, external(), external(), affinity, ports, local, ranges).prop_map(
+        |(cluster_ips, external, balanced, affinity_seconds, ports, [internal, outer], ranges)| {
+            let of_families = |hosts: BTreeSet<(bool, u8)>| {
+                let ips = hosts
+                    .into_iter()
+                    .map(|(is_v4, host)| if is_v4 { v4(97, host) } else { v6(97, host) });
+                let carried = |ip: &IpAddr| {
+                    cluster_ips
+                        .iter()
+                        .any(|cluster_ip| cluster_ip.is_ipv4() == ip.is_ipv4())
+                };
+                ips.filter(carried).collect::<Vec<_>>()
+            };
+            let policy = |local| {
+                if local {
+                    TrafficPolicy::Local
+                } else {
+                    TrafficPolicy::Cluster
+                }
+            };
+            Service {
+                name: ServiceName {
+                    namespace: String::new(),
+                    name: String::new(),
+                },
+                service_type: ServiceType::LoadBalancer,
+                external_ips: of_families(external),
+                load_balancer_ips: of_families(balanced),
+                load_balancer_source_ranges: ranges.iter().map(|range| range.parse().unwrap()).collect(),
+                internal_traffic_policy: policy(internal),
+                external_traffic_policy: policy(outer),
+                health_check_node_port: None,
+                cluster_ips,
+                affinity_seconds,
+                selector: BTreeMap::new(),
+                ports: ports
+                    .into_iter()
+                    .map(|(tcp, port, node_port, endpoints)| ServicePort {
+                        name: String::new(),
+                        protocol: if tcp { Protocol::TCP } else { Protocol::SCTP },
+                        port,
+                        node_port,
+                        endpoints,
+                    })
+                    .collect(),
+            }
         },
-        service_type: ServiceType::ClusterIp,
-        cluster_ips,
-        affinity_seconds,
-        selector: BTreeMap::new(),
-        ports: ports
-            .into_iter()
-            .map(|(tcp, port, endpoints)| ServicePort {
-                name: String::new(),
-                protocol: if tcp { Protocol::TCP } else { Protocol::UDP },
-                port,
-                endpoints,
-            })
-            .collect(),
-    })
+    )
 }
 
 fn endpoints() -> impl Strategy<Value = Vec<Endpoint>> {
     let conditions = prop_oneof![4 => Just((true, true, false)), 1 => any::<(bool, bool, bool)>()];
+    let hints = |prefix: &'static str| {
+        let hint = (0..2_u8).prop_map(move |number| vec![format!("{prefix}-{number}")]);
+        prop_oneof![1 => Just(Vec::new()), 2 => hint]
+    };
     let endpoint = (any::<bool>(), 0_u8..6, 8080_u16..8083);
-    prop::collection::btree_map(endpoint, conditions, 0..8).prop_map(|endpoints| {
+    let rest = (conditions, prop::option::of(0..2_u8), hints("node"), hints("zone"));
+    prop::collection::btree_map(endpoint, rest, 0..8).prop_map(|endpoints| {
         let mut endpoints: Vec<_> = endpoints
             .into_iter()
-            .map(|((is_v4, host, port), (ready, serving, terminating))| Endpoint {
-                address: if is_v4 { v4(1, host) } else { v6(1, host) },
-                port,
-                ready,
-                serving,
-                terminating,
-                node_name: None,
-                pod: None,
-            })
+            .map(
+                |((is_v4, host, port), ((ready, serving, terminating), node, node_hints, zone_hints))| Endpoint {
+                    ready,
+                    serving,
+                    terminating,
+                    node_name: node.map(|number| format!("node-{number}")),
+                    node_hints,
+                    zone_hints,
+                    ..Endpoint::ready(if is_v4 { v4(1, host) } else { v6(1, host) }, port)
+                },
+            )
             .collect();
         endpoints.sort_by_key(|endpoint| (endpoint.address, endpoint.port));
         endpoints
@@ -115,13 +196,24 @@ fn v6(net: u8, host: u8) -> IpAddr {
     Ipv6Addr::new(0xfd00, 0, 0, net.into(), 0, 0, 0, host.into()).into()
 }
 
-/// Validation has seen to it that no address and port is claimed twice.
+/// Validation has seen to it that no address and port, and no nodePort, is claimed twice.
 fn drop_conflicts(model: &mut Model) {
     let mut claimed = BTreeSet::new();
     for service in &mut model.services {
-        let ips = service.cluster_ips.clone();
+        let mut ips: Vec<_> = (service.cluster_ips.iter())
+            .chain(&service.external_ips)
+            .chain(&service.load_balancer_ips)
+            .copied()
+            .collect();
+        ips.sort_unstable();
+        ips.dedup();
         service.ports.retain(|port| {
-            let keys: Vec<_> = ips.iter().map(|ip| (*ip, port.port, port.protocol)).collect();
+            let node_port = port.node_port.map(|number| (None, number, port.protocol));
+            let keys: Vec<_> = ips
+                .iter()
+                .map(|ip| (Some(*ip), port.port, port.protocol))
+                .chain(node_port)
+                .collect();
             let free = keys.iter().all(|key| !claimed.contains(key));
             if free {
                 claimed.extend(keys);

@@ -8,10 +8,14 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::Snapshot;
+use svcproxy_common::abi::Way;
+
+use super::{
+    Snapshot,
+    entries::{Endpoint, Entry, entries_of},
+};
 use crate::{
     model::{Protocol, ServiceName},
-    plan::{FamilyMaps, MapAddress, MapContents},
     state::ServiceRecord,
 };
 
@@ -33,8 +37,12 @@ pub(super) struct Service<'a> {
     pub(super) name: Option<ServiceName>,
     /// What the state file knows of it.
     pub(super) record: Option<&'a ServiceRecord>,
-    /// Its addresses, primary first.
+    /// Its cluster IPs, primary first.
     pub(super) cluster_ips: Vec<IpAddr>,
+    /// Its external IPs.
+    pub(super) external_ips: Vec<IpAddr>,
+    /// Its load balancer's addresses.
+    pub(super) load_balancer_ips: Vec<IpAddr>,
     /// Its ports, in the manifest's order.
     pub(super) ports: Vec<Port>,
     /// Seconds of client affinity, 0 for none.
@@ -47,40 +55,28 @@ pub(super) struct Port {
     pub(super) name: String,
     /// The port's number.
     pub(super) port: u16,
-    /// `TCP` or `UDP`.
+    /// Its nodePort.
+    pub(super) node_port: Option<u16>,
+    /// `TCP`, `UDP` or `SCTP`.
     pub(super) protocol: String,
-    /// Those in the set, by address.
+    /// Those in its sets, by address.
     pub(super) endpoints: Vec<Endpoint>,
-}
-
-/// An endpoint in a set.
-#[derive(Clone)]
-pub(super) struct Endpoint {
-    /// Its number in the maps.
-    pub(super) number: u32,
-    /// Where it listens.
-    pub(super) address: SocketAddr,
-    /// Its part of the set's slots, of 1. `None` when the slots were not read.
-    pub(super) share: Option<f64>,
-}
-
-/// An entry of `services_`, family forgotten.
-struct Entry {
-    address: SocketAddr,
-    protocol: Protocol,
-    service: u32,
-    affinity_seconds: u32,
-    endpoints: Vec<Endpoint>,
+    /// The numbers of its sets.
+    sets: Vec<u32>,
 }
 
 impl<'a> Directory<'a> {
     /// The directory of a snapshot.
     pub(super) fn of(snapshot: &'a Snapshot) -> Self {
-        let mut entries = BTreeMap::<IpAddr, Vec<Entry>>::new();
         let families =
             entries_of(&snapshot.maps.v4, &snapshot.maps).chain(entries_of(&snapshot.maps.v6, &snapshot.maps));
+        let mut by_number = BTreeMap::<u32, Vec<Entry>>::new();
+        let mut by_cluster_ip = HashMap::<IpAddr, u32>::new();
         for entry in families {
-            entries.entry(entry.address.ip()).or_default().push(entry);
+            if matches!(entry.way, Way::CLUSTER_IP | Way::OTHER_PORT) {
+                by_cluster_ip.insert(entry.address.ip(), entry.service);
+            }
+            by_number.entry(entry.service).or_default().push(entry);
         }
         let mut directory = Self {
             services: Vec::new(),
@@ -91,29 +87,29 @@ impl<'a> Directory<'a> {
         let mut recorded: Vec<_> = records.map(|(name, record)| Service::recorded(name, record)).collect();
         recorded.sort_by(|one, other| one.name.cmp(&other.name));
         for service in recorded {
-            let own: Vec<_> = service
-                .cluster_ips
-                .iter()
-                .filter_map(|ip| entries.remove(ip))
+            let numbers = service.cluster_ips.iter().filter_map(|ip| by_cluster_ip.get(ip));
+            let own: Vec<_> = numbers
+                .filter_map(|number| by_number.remove(number))
                 .flatten()
                 .collect();
             directory.add(service, own);
         }
-        let mut nameless = BTreeMap::<u32, Vec<Entry>>::new();
-        for entry in entries.into_values().flatten() {
-            nameless.entry(entry.service).or_default().push(entry);
-        }
-        for own in nameless.into_values() {
-            directory.add(Service::default(), own);
+        for nameless in by_number.into_values() {
+            directory.add(Service::default(), nameless);
         }
         directory
     }
 
-    fn add(&mut self, mut service: Service<'a>, entries: impl IntoIterator<Item = Entry>) {
+    fn add(&mut self, mut service: Service<'a>, mut entries: Vec<Entry>) {
         let index = self.services.len();
+        // The primary family first; nodePorts last, when the ports they belong to are known.
+        let primary = service.cluster_ips.first().map(IpAddr::is_ipv4);
+        entries.sort_by_key(|entry| (entry.way == Way::NODE_PORT, Some(entry.address.is_ipv4()) != primary));
         for entry in entries {
-            self.by_address.insert((entry.address, entry.protocol), index);
             self.by_number.insert(entry.service, index);
+            if entry.way != Way::OTHER_PORT {
+                self.by_address.insert((entry.address, entry.protocol), index);
+            }
             service.merge(entry);
         }
         self.services.push(service);
@@ -141,8 +137,10 @@ impl<'a> Service<'a> {
         let port = |port: &crate::state::PortRecord| Port {
             name: port.name.clone(),
             port: port.port,
+            node_port: port.node_port,
             protocol: port.protocol.clone(),
             endpoints: Vec::new(),
+            sets: Vec::new(),
         };
         Self {
             name: Some(ServiceName {
@@ -151,26 +149,43 @@ impl<'a> Service<'a> {
             }),
             record: Some(record),
             cluster_ips: record.cluster_ips.clone(),
+            external_ips: record.external_ips.clone(),
+            load_balancer_ips: record.load_balancer_ips.clone(),
             ports: record.ports.iter().map(port).collect(),
             affinity_seconds: 0,
         }
     }
 
     fn merge(&mut self, entry: Entry) {
-        if !self.cluster_ips.contains(&entry.address.ip()) {
-            self.cluster_ips.push(entry.address.ip());
+        let (ip, number) = (entry.address.ip(), entry.address.port());
+        let known = match entry.way {
+            Way::CLUSTER_IP | Way::OTHER_PORT => Some(&mut self.cluster_ips),
+            Way::EXTERNAL_IP => Some(&mut self.external_ips),
+            Way::LOAD_BALANCER => Some(&mut self.load_balancer_ips),
+            Way::NODE_PORT => None,
+        };
+        if let Some(known) = known.filter(|known| !known.contains(&ip)) {
+            known.push(ip);
         }
         self.affinity_seconds = self.affinity_seconds.max(entry.affinity_seconds);
-        let protocol = format!("{:?}", entry.protocol);
-        let same = |port: &&mut Port| port.port == entry.address.port() && port.protocol == protocol;
-        match self.ports.iter_mut().find(same) {
-            Some(port) => port.endpoints.extend(entry.endpoints),
-            None => self.ports.push(Port {
-                name: String::new(),
-                port: entry.address.port(),
-                protocol,
-                endpoints: entry.endpoints,
-            }),
+        let protocol = entry.protocol.to_string();
+        match entry.way {
+            Way::OTHER_PORT => {}
+            Way::NODE_PORT => {
+                let same = |port: &&mut Port| entry.sets.iter().any(|set| port.sets.contains(set));
+                if let Some(port) = self.ports.iter_mut().find(same) {
+                    port.node_port = Some(number);
+                    port.merge(entry);
+                }
+            }
+            Way::CLUSTER_IP | Way::EXTERNAL_IP | Way::LOAD_BALANCER => {
+                let same = |port: &Port| port.port == number && port.protocol == protocol;
+                let index = self.ports.iter().position(same).unwrap_or_else(|| {
+                    self.ports.push(Port::unnamed(number, protocol));
+                    self.ports.len() - 1
+                });
+                self.ports[index].merge(entry);
+            }
         }
     }
 
@@ -209,39 +224,36 @@ impl<'a> Service<'a> {
 }
 
 impl Port {
+    fn unnamed(port: u16, protocol: String) -> Self {
+        Self {
+            name: String::new(),
+            port,
+            node_port: None,
+            protocol,
+            endpoints: Vec::new(),
+            sets: Vec::new(),
+        }
+    }
+
+    fn merge(&mut self, entry: Entry) {
+        self.sets.extend(entry.sets);
+        for endpoint in entry.endpoints {
+            if !self.endpoints.iter().any(|known| known.address == endpoint.address) {
+                self.endpoints.push(endpoint);
+            }
+        }
+    }
+
     /// `80/TCP`
     pub(super) fn number(&self) -> String {
         format!("{}/{}", self.port, self.protocol)
     }
-}
 
-fn entries_of<A: MapAddress>(maps: &FamilyMaps<A>, contents: &MapContents) -> impl Iterator<Item = Entry> {
-    maps.services.iter().map(|(key, entry)| {
-        let region = contents
-            .slots
-            .get(&entry.slot_offset)
-            .filter(|region| region.len() == entry.slot_count as usize);
-        let mut slots = HashMap::<u32, u32>::new();
-        for slot in region.iter().flat_map(|region| region.iter()) {
-            *slots.entry(*slot).or_default() += 1;
+    /// `80:30080/TCP`, as kubectl prints it.
+    pub(super) fn with_node_port(&self) -> String {
+        match self.node_port {
+            None => self.number(),
+            Some(node_port) => format!("{}:{node_port}/{}", self.port, self.protocol),
         }
-        let share =
-            |number| region.map(|_| f64::from(slots.get(&number).copied().unwrap_or(0)) / f64::from(entry.slot_count));
-        let mut endpoints: Vec<_> = maps
-            .set(entry.endpoint_set)
-            .map(|(number, backend)| Endpoint {
-                number,
-                address: backend.address.socket(backend.port),
-                share: share(number),
-            })
-            .collect();
-        endpoints.sort_by_key(|endpoint| endpoint.address);
-        Entry {
-            address: key.address.socket(key.port),
-            protocol: key.protocol,
-            service: entry.service,
-            affinity_seconds: entry.affinity_seconds,
-            endpoints,
-        }
-    })
+    }
 }

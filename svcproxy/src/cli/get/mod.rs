@@ -18,6 +18,7 @@
 mod affinity;
 mod directory;
 mod endpoints;
+mod entries;
 mod flows;
 mod read;
 mod reasons;

@@ -17,12 +17,12 @@ pub(super) fn list(directory: &Directory<'_>, snapshot: &Snapshot, namespace: Op
         false => "NAME TYPE CLUSTER-IP EXTERNAL-IP PORT(S) AGE",
     });
     for service in directory.of_namespace(namespace) {
-        let ports: Vec<_> = service.ports.iter().map(|port| port.number()).collect();
+        let ports: Vec<_> = service.ports.iter().map(|port| port.with_node_port()).collect();
         let mut row = vec![
             service.short_name().to_owned(),
             service.record.map_or(UNKNOWN, |record| &record.service_type).to_owned(),
             service.cluster_ips.first().map(ToString::to_string).unwrap_or_default(),
-            external_ip(service).to_owned(),
+            external_ip(service),
             ports.join(","),
             age(service, snapshot.now),
         ];
@@ -55,10 +55,13 @@ pub(super) fn age(service: &Service<'_>, now: u64) -> String {
     })
 }
 
-fn external_ip(service: &Service<'_>) -> &'static str {
+/// The load balancer's addresses and the external IPs; a LoadBalancer that has neither waits for one.
+fn external_ip(service: &Service<'_>) -> String {
+    let addresses = service.load_balancer_ips.iter().chain(&service.external_ips);
+    let addresses: Vec<_> = addresses.map(ToString::to_string).collect();
     match service.record {
-        Some(record) if record.service_type == "LoadBalancer" => "<pending>",
-        _ => "",
+        Some(record) if addresses.is_empty() && record.service_type == "LoadBalancer" => "<pending>".to_owned(),
+        _ => addresses.join(","),
     }
 }
 
@@ -86,6 +89,9 @@ fn object(service: &Service<'_>) -> Value {
             if !port.name.is_empty() {
                 object["name"] = port.name.clone().into();
             }
+            if let Some(node_port) = port.node_port {
+                object["nodePort"] = node_port.into();
+            }
             object
         })
         .collect();
@@ -105,13 +111,24 @@ fn object(service: &Service<'_>) -> Value {
         spec["sessionAffinity"] = "ClientIP".into();
         spec["sessionAffinityConfig"] = json!({"clientIP": {"timeoutSeconds": service.affinity_seconds}});
     }
+    if !service.external_ips.is_empty() {
+        spec["externalIPs"] = json!(service.external_ips);
+    }
     if let Some(record) = service.record {
+        if let Some(port) = record.health_check_node_port {
+            spec["healthCheckNodePort"] = port.into();
+        }
         spec["type"] = record.service_type.clone().into();
         if !record.selector.is_empty() {
             spec["selector"] = json!(record.selector);
         }
     }
-    json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata(service), "spec": spec})
+    let mut object = json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata(service), "spec": spec});
+    if !service.load_balancer_ips.is_empty() {
+        let ingress: Vec<_> = service.load_balancer_ips.iter().map(|ip| json!({"ip": ip})).collect();
+        object["status"] = json!({"loadBalancer": {"ingress": ingress}});
+    }
+    object
 }
 
 /// `metadata` of an object about a Service.

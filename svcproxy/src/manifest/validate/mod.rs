@@ -4,14 +4,16 @@
 
 use std::net::IpAddr;
 
-use k8s_openapi::{api::core::v1::Node, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{Kind, path, report::Report};
 
 mod addresses;
 mod cluster_ips;
 mod endpoints;
+mod exposure;
 mod names;
+mod node;
 mod pod;
 mod service;
 
@@ -23,14 +25,6 @@ pub(crate) use endpoints::SERVICE_NAME_LABEL;
 pub(crate) trait Validate {
     fn metadata(&self) -> &ObjectMeta;
     fn validate(&self, report: &mut Report<'_>);
-}
-
-impl Validate for Node {
-    fn metadata(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn validate(&self, _report: &mut Report<'_>) {}
 }
 
 /// `metadata.namespace`, `default` when absent.

@@ -1,4 +1,4 @@
-//! A Service's spec: type, ports, affinity, and the fields that have no effect yet.
+//! A Service's spec: type, ports, affinity.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
 
-use super::{Validate, cluster_ips, names, one_of, path, port, protocol};
+use super::{Validate, cluster_ips, exposure, names, one_of, path, port, protocol};
 use crate::manifest::report::{Report, comment_advice};
 
 impl Validate for Service {
@@ -53,8 +53,10 @@ impl Validate for Service {
         cluster_ips::validate(spec, report);
         ports(spec, report);
         affinity(spec, report);
-        policies(spec, report);
-        not_carried_yet(spec, report);
+        exposure::validate(spec, report);
+        if let Some(status) = &self.status {
+            exposure::ingress(status, report);
+        }
     }
 }
 
@@ -69,6 +71,7 @@ fn ports(spec: &ServiceSpec, report: &mut Report<'_>) {
     }
     let mut by_name: HashMap<&str, usize> = HashMap::new();
     let mut by_number: HashMap<(i32, &str), usize> = HashMap::new();
+    let mut by_node_port: HashMap<(i32, &str), usize> = HashMap::new();
     for (index, entry) in ports.iter().enumerate() {
         let at = path::index("spec.ports", index);
         let field = |name: &str| path::key(&at, name);
@@ -97,6 +100,13 @@ fn ports(spec: &ServiceSpec, report: &mut Report<'_>) {
                 "give each port of one protocol a number of its own",
             );
         }
+        if let Some(number) = entry.node_port.filter(|&number| number > 0)
+            && let Some(first) = by_node_port.insert((number, transport), index)
+        {
+            let problem = format!("{transport} nodePort {number} is also that of spec.ports[{first}]");
+            let advice = "give each port of one protocol a nodePort of its own";
+            report.error(&field("nodePort"), problem, advice);
+        }
     }
 }
 
@@ -106,9 +116,6 @@ fn one_port(entry: &ServicePort, spec: &ServiceSpec, at: &str, report: &mut Repo
         names::dns_1123_label(&field("name"), name, report);
     }
     protocol(&field("protocol"), entry.protocol.as_deref(), report);
-    if entry.protocol.as_deref() == Some("SCTP") {
-        report.warning(&field("protocol"), "SCTP is not carried yet: this port is skipped", "");
-    }
     // The decoder turns an absent number into 0, which is none either.
     match entry.port {
         0 => report.error(
@@ -171,52 +178,5 @@ fn affinity(spec: &ServiceSpec, report: &mut Report<'_>) {
         let problem = format!("{seconds} seconds is no time a client can be remembered");
         let field = "spec.sessionAffinityConfig.clientIP.timeoutSeconds";
         report.error(field, problem, "write a number from 1 to 86400 (one day)");
-    }
-}
-
-fn policies(spec: &ServiceSpec, report: &mut Report<'_>) {
-    for (field, value) in [
-        ("spec.internalTrafficPolicy", &spec.internal_traffic_policy),
-        ("spec.externalTrafficPolicy", &spec.external_traffic_policy),
-    ] {
-        let value = value.as_deref().filter(|value| !value.is_empty());
-        one_of(field, value, &["Cluster", "Local"], report);
-    }
-    for (index, range) in spec.load_balancer_source_ranges.iter().flatten().enumerate() {
-        if range.trim().parse::<ipnet::IpNet>().is_err() {
-            let field = path::index("spec.loadBalancerSourceRanges", index);
-            report.invalid(&field, range, "is not a network", "write it as 10.0.0.0/8");
-        }
-    }
-    for (index, address) in spec.external_ips.iter().flatten().enumerate() {
-        super::reachable_address(&path::index("spec.externalIPs", index), address, "a Service", report);
-    }
-}
-
-/// One notice that names every field that is set and has no effect yet.
-fn not_carried_yet(spec: &ServiceSpec, report: &mut Report<'_>) {
-    let local = |policy: &Option<String>| policy.as_deref() == Some("Local");
-    let node_port = spec
-        .ports
-        .iter()
-        .flatten()
-        .any(|port| port.node_port.is_some_and(|number| number != 0));
-    let fields: Vec<&str> = [
-        (spec.type_.as_deref() == Some("NodePort"), "type: NodePort"),
-        (spec.type_.as_deref() == Some("LoadBalancer"), "type: LoadBalancer"),
-        (node_port, "nodePort"),
-        (spec.external_ips.iter().flatten().next().is_some(), "externalIPs"),
-        (local(&spec.external_traffic_policy), "externalTrafficPolicy: Local"),
-        (local(&spec.internal_traffic_policy), "internalTrafficPolicy: Local"),
-        (spec.load_balancer_ip.is_some(), "loadBalancerIP"),
-        (spec.load_balancer_class.is_some(), "loadBalancerClass"),
-        (spec.load_balancer_source_ranges.is_some(), "loadBalancerSourceRanges"),
-    ]
-    .into_iter()
-    .filter_map(|(set, name)| set.then_some(name))
-    .collect();
-    if !fields.is_empty() {
-        let problem = format!("not carried yet, only the cluster IP is: {}", fields.join(", "));
-        report.notice("spec", problem, "");
     }
 }

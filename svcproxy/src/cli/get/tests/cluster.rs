@@ -8,7 +8,7 @@ use svcproxy_common::abi::Protocol;
 use super::super::{Snapshot, render};
 use crate::{
     cli::{Cli, Command},
-    model::{Endpoint, Model, Service, ServiceName, ServicePort, ServiceType},
+    model::{Endpoint, Model, Node, NodePolicy, Service, ServiceName, ServicePort, ServiceType, TrafficPolicy},
     plan::{Limits, MapContents, plan},
     state::{PortRecord, ServiceRecord, State},
 };
@@ -54,6 +54,12 @@ pub(super) fn service(name: &str, cluster_ips: &[&str], affinity_seconds: Option
         },
         service_type: ServiceType::ClusterIp,
         cluster_ips: cluster_ips.iter().map(|ip| ip.parse().unwrap()).collect(),
+        external_ips: Vec::new(),
+        load_balancer_ips: Vec::new(),
+        load_balancer_source_ranges: Vec::new(),
+        internal_traffic_policy: TrafficPolicy::Cluster,
+        external_traffic_policy: TrafficPolicy::Cluster,
+        health_check_node_port: None,
         affinity_seconds,
         selector: [
             ("app".to_owned(), name.to_owned()),
@@ -68,21 +74,14 @@ impl Service {
     pub(super) fn port(mut self, name: &str, port: u16, endpoints: &[&str]) -> Self {
         let endpoint = |text: &&str| {
             let socket: SocketAddr = text.parse().unwrap();
-            Endpoint {
-                address: socket.ip(),
-                port: socket.port(),
-                ready: true,
-                serving: true,
-                terminating: false,
-                node_name: None,
-                pod: None,
-            }
+            Endpoint::ready(socket.ip(), socket.port())
         };
         let endpoints = endpoints.iter().map(endpoint).collect();
         self.ports.push(ServicePort {
             name: name.into(),
             protocol: Protocol::TCP,
             port,
+            node_port: None,
             endpoints,
         });
         self
@@ -100,8 +99,9 @@ pub(super) fn snapshot(services: impl IntoIterator<Item = Service>) -> Snapshot 
     for (index, service) in services.iter().enumerate() {
         let port = |port: &ServicePort| PortRecord {
             name: port.name.clone(),
-            protocol: format!("{:?}", port.protocol),
+            protocol: port.protocol.to_string(),
             port: port.port,
+            node_port: port.node_port,
         };
         let addresses = service
             .ports
@@ -111,6 +111,9 @@ pub(super) fn snapshot(services: impl IntoIterator<Item = Service>) -> Snapshot 
         let pods = addresses.map(|address| (address, format!("{}-{address}", service.name.name)));
         let record = ServiceRecord {
             cluster_ips: service.cluster_ips.clone(),
+            external_ips: service.external_ips.clone(),
+            load_balancer_ips: service.load_balancer_ips.clone(),
+            health_check_node_port: service.health_check_node_port,
             service_type: service.service_type.to_string(),
             created: NOW - MINUTE * (5 + 4000 * index as u64),
             selector: service.selector.clone(),
@@ -120,7 +123,15 @@ pub(super) fn snapshot(services: impl IntoIterator<Item = Service>) -> Snapshot 
         state.services.insert(service.name.to_string(), record);
     }
     let maps = plan(
-        &Model { services },
+        &Model {
+            services,
+            node: Node {
+                name: "node".into(),
+                addresses: vec!["192.0.2.1".parse().unwrap()],
+                ..Node::default()
+            },
+        },
+        &NodePolicy::default(),
         &MapContents::default(),
         &Limits { backend_slots: 4096 },
     )

@@ -4,7 +4,10 @@ use super::{
     super::Snapshot,
     cluster::{cluster, get, service, snapshot},
 };
-use crate::plan::MapContents;
+use crate::{
+    model::{ServiceType, TrafficPolicy},
+    plan::MapContents,
+};
 
 #[test]
 fn services() {
@@ -44,6 +47,79 @@ fn services_of_several_namespaces() {
     insta::assert_snapshot!(get(&snapshot, "services -n prod"), @r"
     NAME   TYPE           CLUSTER-IP   EXTERNAL-IP   PORT(S)   AGE
     web    LoadBalancer   10.96.0.20   <pending>     80/TCP    2d18h
+    ");
+}
+
+/// A Service of type LoadBalancer with every way in, on a node with one address, in front of a pod on it and another.
+fn exposed() -> Snapshot {
+    let mut web = service("default/web", &["10.96.0.20"], None).port("", 80, &["10.1.0.1:8080", "10.1.0.2:8080"]);
+    web.service_type = ServiceType::LoadBalancer;
+    web.load_balancer_ips = vec!["203.0.113.1".parse().unwrap()];
+    web.external_ips = vec!["198.51.100.1".parse().unwrap()];
+    web.external_traffic_policy = TrafficPolicy::Local;
+    web.health_check_node_port = Some(32080);
+    web.ports[0].node_port = Some(30080);
+    web.ports[0].endpoints[0].node_name = Some("node".into());
+    snapshot([web])
+}
+
+#[test]
+fn services_with_every_way_in() {
+    insta::assert_snapshot!(get(&exposed(), "services"), @r"
+    NAME   TYPE           CLUSTER-IP   EXTERNAL-IP                PORT(S)        AGE
+    web    LoadBalancer   10.96.0.20   203.0.113.1,198.51.100.1   80:30080/TCP   5m
+    ");
+    insta::assert_snapshot!(get(&exposed(), "services -o yaml"), @r"
+    apiVersion: v1
+    items:
+    - apiVersion: v1
+      kind: Service
+      metadata:
+        creationTimestamp: 2023-11-14T22:08:20Z
+        name: web
+        namespace: default
+      spec:
+        clusterIP: 10.96.0.20
+        clusterIPs:
+        - 10.96.0.20
+        externalIPs:
+        - 198.51.100.1
+        healthCheckNodePort: 32080
+        ipFamilies:
+        - IPv4
+        ports:
+        - nodePort: 30080
+          port: 80
+          protocol: TCP
+        selector:
+          app: web
+          tier: web
+        sessionAffinity: None
+        type: LoadBalancer
+      status:
+        loadBalancer:
+          ingress:
+          - ip: 203.0.113.1
+    kind: List
+    ");
+}
+
+#[test]
+fn endpoints_of_both_sets_are_listed_once() {
+    insta::assert_snapshot!(get(&exposed(), "endpoints -o wide"), @r"
+    SERVICE       PORT     ENDPOINT        POD            SLOTS%
+    default/web   80/TCP   10.1.0.1:8080   web-10.1.0.1   50.5
+    default/web   80/TCP   10.1.0.2:8080   web-10.1.0.2   49.5
+    ");
+}
+
+#[test]
+fn services_with_every_way_in_that_the_state_file_has_lost() {
+    let mut snapshot = exposed();
+    snapshot.state.services.clear();
+    insta::assert_snapshot!(get(&snapshot, "services"), @r"
+    NAME        TYPE        CLUSTER-IP   EXTERNAL-IP                PORT(S)        AGE
+    <unknown>   <unknown>   10.96.0.20   203.0.113.1,198.51.100.1   80:30080/TCP   <unknown>
     ");
 }
 
