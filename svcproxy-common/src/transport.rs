@@ -116,7 +116,7 @@ impl<'a> Transport<'a> {
             let rest = length.wrapping_sub(size_of::<Ports>() as u32);
             return fix_sctp(packet, self.checksum as u32, difference, rest);
         }
-        let field: &Be16 = packet.at(self.checksum).ok_or(Reason::RewriteFailed)?;
+        let field: &Be16 = packet.at(self.checksum & 0x3fff).ok_or(Reason::RewriteFailed)?;
         // UDP over IPv4 without a checksum keeps none (RFC 768).
         if change.udp && field.get() == 0 || packet.fix_checksum(field, self.checksum, change) {
             Ok(())
