@@ -31,7 +31,8 @@ pub struct Pod {
     pub addresses: [IpAddr; 2],
     /// Where it runs.
     pub namespace: Namespace,
-    interface: String,
+    /// The node's interface towards it.
+    pub interface: String,
     server: Child,
 }
 

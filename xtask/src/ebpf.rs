@@ -14,9 +14,8 @@ use anyhow::{Context, Result};
 use crate::{object, process, target_dir, toolchain::Toolchain, workspace};
 
 const TARGET: &str = "bpfel-unknown-none";
+/// The package, and its binary target.
 const PACKAGE: &str = "svcproxy-ebpf";
-/// The name of the package's binary target.
-const BINARY: &str = "svcproxy";
 
 /// Directories and files whose change changes the object.
 pub fn sources() -> [PathBuf; 3] {
@@ -53,7 +52,7 @@ pub fn build(toolchain: &Toolchain, arch: &str) -> Result<PathBuf> {
     }
     process::run(&mut cargo)?;
 
-    let path = target_dir.join(TARGET).join("release").join(BINARY);
+    let path = target_dir.join(TARGET).join("release").join(PACKAGE);
     let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     object::check(&bytes).with_context(|| format!("the kernel would refuse {}", path.display()))?;
     Ok(path)

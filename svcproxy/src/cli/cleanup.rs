@@ -9,16 +9,12 @@ use super::{
     PlaceArgs,
     lock::{self, Lock},
 };
-use crate::state;
+use crate::{datapath::links, state};
 
 /// Detaches the programs, frees the maps and deletes the state.
 pub(super) fn cleanup(places: &PlaceArgs) -> anyhow::Result<()> {
     let lock = Lock::acquire(&places.state_dir)?;
-    // Links before maps: no program shall run over tables that are half gone.
-    let links = places.pin_dir.join("links");
-    for dir in [&links, &places.pin_dir] {
-        remove_pins(dir).with_context(|| format!("cannot clear {}", dir.display()))?;
-    }
+    remove_datapath(&places.pin_dir)?;
     info!(
         "detached every program and freed every map under {}",
         places.pin_dir.display()
@@ -31,6 +27,19 @@ pub(super) fn cleanup(places: &PlaceArgs) -> anyhow::Result<()> {
     // The directory stays when something else is in it, a corrupt state that was set aside for example.
     let _ = fs::remove_dir(&places.state_dir);
     info!("deleted the state in {}", places.state_dir.display());
+    Ok(())
+}
+
+/// Detaches the programs and frees the maps pinned under a directory. Links before maps: no program shall run over
+/// tables that are half gone.
+pub(super) fn remove_datapath(pin_dir: &Path) -> anyhow::Result<()> {
+    let dir = pin_dir.join("links");
+    if dir.exists() {
+        links::detach_all(&dir)?;
+    }
+    for dir in [&dir, pin_dir] {
+        remove_pins(dir).with_context(|| format!("cannot clear {}", dir.display()))?;
+    }
     Ok(())
 }
 

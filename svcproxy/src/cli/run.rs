@@ -91,6 +91,7 @@ async fn serve(args: &RunArgs) -> anyhow::Result<ExitCode> {
     for (map, entries) in sizes.kept(&args.places.pin_dir) {
         warn!("{map} keeps the {entries} entries it was made with; `svcproxy --cleanup` first to change that");
     }
+    let fresh = !Datapath::is_pinned(&args.places.pin_dir);
     let mut datapath = Datapath::load(Some(&args.places.pin_dir), &sizes)?;
     info!("tables take {} MiB of kernel memory", sizes.memory() >> 20);
     let mut proxy = Proxy {
@@ -98,9 +99,15 @@ async fn serve(args: &RunArgs) -> anyhow::Result<ExitCode> {
         datapath: &mut datapath,
         state: State::default(),
     };
-    proxy.apply(&model, state)?;
-    let on_xdp = proxy.attach(&wanted)?;
-    proxy.datapath.maps.set_interfaces(&present, &on_xdp)?;
+    let on_xdp = match proxy.set_up(&model, state, &present, &wanted) {
+        Ok(on_xdp) => on_xdp,
+        Err(error) => {
+            if fresh {
+                cleanup::remove_datapath(&args.places.pin_dir)?;
+            }
+            return Err(error);
+        }
+    };
     preflight_forwarding();
     info!("ready");
 
@@ -164,12 +171,34 @@ impl Proxy<'_> {
         }
     }
 
-    /// Attaches to the wanted interfaces and to no other. Returns the names of those that run XDP.
-    fn attach(&mut self, wanted: &[Link]) -> anyhow::Result<Vec<String>> {
+    /// Programs the maps, then attaches to the wanted interfaces: to all of them, or to none that was not attached
+    /// before. Returns the names of those that run XDP.
+    fn set_up(
+        &mut self,
+        model: &Model,
+        state: State,
+        present: &[Link],
+        wanted: &[Link],
+    ) -> anyhow::Result<Vec<String>> {
+        self.apply(model, state)?;
         let dir = self.args.places.pin_dir.join("links");
+        let before = links::pinned(&dir)?;
+        let on_xdp = match self.attach(&dir, wanted) {
+            Ok(on_xdp) => on_xdp,
+            Err(error) => {
+                links::keep_only(&dir, &before)?;
+                return Err(error);
+            }
+        };
+        self.datapath.maps.set_interfaces(present, &on_xdp)?;
+        Ok(on_xdp)
+    }
+
+    /// Attaches to the wanted interfaces and to no other. Returns the names of those that run XDP.
+    fn attach(&mut self, dir: &Path, wanted: &[Link]) -> anyhow::Result<Vec<String>> {
         let mut on_xdp = Vec::new();
         for link in wanted {
-            let attached = self.datapath.attach(&dir, link, self.args.mode.into())?;
+            let attached = self.datapath.attach(dir, link, self.args.mode.into())?;
             let adopted = if attached.adopted {
                 ", taken over from the last run"
             } else {
@@ -186,7 +215,7 @@ impl Proxy<'_> {
                 on_xdp.push(link.name.clone());
             }
         }
-        for link in links::detach_others(&dir, wanted)? {
+        for link in links::detach_others(dir, wanted)? {
             info!("detached {link}: its interface is not listed any more");
         }
         Ok(on_xdp)

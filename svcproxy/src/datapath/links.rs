@@ -3,7 +3,12 @@
 //! Each link is pinned as `links/<interface>-<ifindex>-<hook>`: when the daemon ends the programs stay, and the next
 //! one swaps its own into the same links without a packet in between seeing none.
 
-use std::{fmt, fs, io, path::Path};
+use std::{
+    fmt, fs, io,
+    path::Path,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use aya::programs::{
     ProgramError, SchedClassifier, TcAttachType, XdpMode,
@@ -213,26 +218,72 @@ impl Datapath {
     }
 }
 
+/// Names of the links pinned in a directory.
+///
+/// # Errors
+///
+/// When the directory cannot be read.
+pub fn pinned(dir: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(DatapathError::io(dir))? {
+        let name = entry.map_err(DatapathError::io(dir))?.file_name();
+        names.push(name.to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Detaches whatever is pinned in a directory and not called one of `keep`; returns the names of those links.
+///
+/// # Errors
+///
+/// When the directory or a pin in it cannot be changed.
+pub fn keep_only(dir: &Path, keep: &[String]) -> Result<Vec<String>> {
+    let mut others = pinned(dir)?;
+    others.retain(|name| !keep.contains(name));
+    for name in &others {
+        unpin(&dir.join(name))?;
+    }
+    Ok(others)
+}
+
+/// Detaches from every interface, and waits until the kernel has let go. It frees a link some time after its last pin,
+/// when that is not listed any more but packets still take the program, and only then the program.
+///
+/// # Errors
+///
+/// When the directory or a pin in it cannot be changed.
+pub fn detach_all(dir: &Path) -> Result<()> {
+    let info = |name: String| {
+        PinnedLink::from_pin(dir.join(name))
+            .and_then(|link| FdLink::from(link).info())
+            .ok()
+    };
+    let programs: Vec<_> = pinned(dir)?
+        .into_iter()
+        .filter_map(info)
+        .map(|info| info.program_id())
+        .collect();
+    keep_only(dir, &[])?;
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(5)
+        && loaded_programs()
+            .flatten()
+            .any(|program| programs.contains(&program.id()))
+    {
+        sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
 /// Detaches from every interface not in `keep`; returns the names of the links it removed.
 ///
 /// # Errors
 ///
 /// When the directory or a pin in it cannot be changed.
 pub fn detach_others(dir: &Path, keep: &[Link]) -> Result<Vec<String>> {
-    let mut removed = Vec::new();
-    for entry in fs::read_dir(dir).map_err(DatapathError::io(dir))? {
-        let path = entry.map_err(DatapathError::io(dir))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if !keep
-            .iter()
-            .any(|link| Hook::ALL.into_iter().any(|hook| pin_name(link, hook) == name))
-        {
-            unpin(&path)?;
-            removed.push(name);
-        }
-    }
-    removed.sort();
-    Ok(removed)
+    let names = |link: &Link| Hook::ALL.map(|hook| pin_name(link, hook));
+    keep_only(dir, &keep.iter().flat_map(names).collect::<Vec<_>>())
 }
 
 /// Removes a pin; the link goes with its last reference.

@@ -76,6 +76,11 @@ pub struct Datapath {
 }
 
 impl Datapath {
+    /// Whether a datapath is pinned in a directory.
+    pub fn is_pinned(dir: &Path) -> bool {
+        dir.join("layout").exists()
+    }
+
     /// Loads the programs over the maps pinned in `pin_dir`, making those that are not there. Without a directory
     /// everything is private to this process and ends with it.
     ///
@@ -84,7 +89,7 @@ impl Datapath {
     /// When the kernel refuses, or when the pinned maps are of another layout.
     pub fn load(pin_dir: Option<&Path>, sizes: &Sizes) -> Result<Self, DatapathError> {
         if let Some(dir) = pin_dir
-            && dir.join("layout").exists()
+            && Self::is_pinned(dir)
         {
             // Ends here when the layout is another's: nothing has been touched yet.
             Maps::pinned(dir)?;

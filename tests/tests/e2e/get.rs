@@ -1,21 +1,13 @@
 //! What the datapath holds, asked from the command line while the daemon runs and after it has ended.
 
-use svcproxy_tests::client;
-
-use crate::scenario::{HTTP, Scenario, kubia, topology};
+use crate::scenario::{Scenario, kubia, topology};
 
 const MODE: &str = "tc";
 
 #[test]
 fn get_answers_with_and_without_a_daemon() {
     let scenario = Scenario::with(MODE, &topology(MODE), &kubia().affinity());
-    for target in scenario.targets(HTTP) {
-        scenario
-            .lab
-            .client
-            .enter(|| client::block_on(client::get(target, "/")))
-            .unwrap();
-    }
+    scenario.visit();
     let Scenario { daemon, lab, ips } = scenario;
     let check = || {
         let services = lab.get(&["services"]).unwrap();
@@ -56,13 +48,7 @@ fn get_answers_with_and_without_a_daemon() {
 #[test]
 fn bpftool_reads_the_maps_by_field_names() {
     let scenario = Scenario::with(MODE, &topology(MODE), &kubia().affinity());
-    for target in scenario.targets(HTTP) {
-        scenario
-            .lab
-            .client
-            .enter(|| client::block_on(client::get(target, "/")))
-            .unwrap();
-    }
+    scenario.visit();
     let fields = [
         ("services", vec!["address", "port", "protocol", "slot_count"]),
         ("backends", vec!["endpoint", "address", "port"]),

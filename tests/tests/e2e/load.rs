@@ -1,6 +1,6 @@
 //! Many connections: none may fail, and they must spread evenly.
 
-use svcproxy_tests::{client, topology::Topology};
+use svcproxy_tests::client::{self, Tally};
 
 use crate::{
     over_xdp_and_tc,
@@ -16,48 +16,31 @@ over_xdp_and_tc!(
     affinity_holds_across_ports_and_connections
 );
 
+/// All `total` requests were answered, by all the pods, about as often by each.
+#[track_caller]
+fn assert_even(case: &str, tally: &Tally, total: u32, pods: &[String]) {
+    println!("{case}: {tally}; {:.1} % from even", tally.unevenness() * 100.0);
+    assert_answered_by(tally, pods);
+    assert_eq!(tally.total(), total);
+    assert!(tally.unevenness() < TOLERANCE, "{tally}");
+}
+
 fn ten_thousand_sequential_requests(mode: &str) {
-    let scenario = Scenario::with(
-        mode,
-        &Topology {
-            alone: true,
-            ..topology(mode)
-        },
-        &kubia(),
-    );
+    let scenario = Scenario::alone(mode);
     for target in scenario.targets(HTTP) {
         let tally = ask(&scenario.lab, target, 10_000);
-        println!(
-            "{mode} {target}: {tally}; {:.1} % from even",
-            tally.unevenness() * 100.0
-        );
-        assert_answered_by(&tally, &scenario.names());
-        assert_eq!(tally.total(), 10_000);
-        assert!(tally.unevenness() < TOLERANCE, "{tally}");
+        assert_even(&format!("{mode} {target}"), &tally, 10_000, &scenario.names());
     }
 }
 
 fn concurrent_requests(mode: &str) {
-    let scenario = Scenario::with(
-        mode,
-        &Topology {
-            alone: true,
-            ..topology(mode)
-        },
-        &kubia(),
-    );
+    let scenario = Scenario::alone(mode);
     for target in scenario.targets(HTTP) {
         let tally = scenario
             .lab
             .client
             .enter(|| client::block_on(client::concurrent(target, 32, 300)));
-        println!(
-            "{mode} {target}: {tally}; {:.1} % from even",
-            tally.unevenness() * 100.0
-        );
-        assert_answered_by(&tally, &scenario.names());
-        assert_eq!(tally.total(), 32 * 300);
-        assert!(tally.unevenness() < TOLERANCE, "{tally}");
+        assert_even(&format!("{mode} {target}"), &tally, 32 * 300, &scenario.names());
     }
 }
 

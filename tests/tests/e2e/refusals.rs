@@ -64,11 +64,14 @@ fn a_foreign_xdp_program_is_respected() {
     lab.node
         .run("ip", &["link", "set", "dev", "eth0", "xdpdrv", "pinned", &pinned])
         .unwrap();
+    // The first interface takes its program, the second does not.
+    let veth = lab.pods[0].interface.as_str();
     assert_refused(
         &lab,
-        &["--iface", "eth0", "--mode", "xdp"],
+        &["--iface", veth, "--iface", "eth0", "--mode", "xdp"],
         &["eth0", "XDP program", "--mode tc"],
     );
+    assert!(!lab.pin_dir().exists(), "a refused start leaves no map and no link");
     let links = lab
         .node
         .run("ip", &["-details", "link", "show", "dev", "eth0"])

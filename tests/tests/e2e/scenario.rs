@@ -57,6 +57,15 @@ impl Scenario {
         Self::with(mode, &topology(mode), &kubia())
     }
 
+    /// The usual one, with the machine to itself: for what takes load or measures.
+    pub(crate) fn alone(mode: &str) -> Self {
+        let topology = Topology {
+            alone: true,
+            ..topology(mode)
+        };
+        Self::with(mode, &topology, &kubia())
+    }
+
     /// With a topology and a Service of one's own.
     pub(crate) fn with(mode: &str, topology: &Topology, service: &Service) -> Self {
         let lab = Lab::new(topology).unwrap();
@@ -70,6 +79,14 @@ impl Scenario {
         let ips = lab.cluster_ips("default/kubia").unwrap();
         let ips = ips.try_into().expect("a cluster IP of each family, IPv4 first");
         Self { daemon, lab, ips }
+    }
+
+    /// One request of the client over IPv4 and one over IPv6.
+    pub(crate) fn visit(&self) {
+        for target in self.targets(HTTP) {
+            let answer = self.lab.client.enter(|| client::block_on(client::get(target, "/")));
+            answer.unwrap();
+        }
     }
 
     /// `kubia` at `port`, over IPv4 and IPv6.

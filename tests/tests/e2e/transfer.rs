@@ -3,12 +3,12 @@
 use svcproxy_tests::{
     client::{self, Connection},
     payload,
-    topology::{CLIENT, Topology},
+    topology::CLIENT,
 };
 
 use crate::{
     over_xdp_and_tc,
-    scenario::{HTTP, Scenario, kubia, topology},
+    scenario::{HTTP, Scenario},
 };
 
 /// 100 MB.
@@ -21,14 +21,7 @@ over_xdp_and_tc!(
 );
 
 fn transfers_arrive_intact(mode: &str) {
-    let scenario = Scenario::with(
-        mode,
-        &Topology {
-            alone: true,
-            ..topology(mode)
-        },
-        &kubia(),
-    );
+    let scenario = Scenario::alone(mode);
     let expected = payload::hash(LENGTH);
     for target in scenario.targets(HTTP) {
         let (down, up) = scenario.lab.client.enter(|| {
