@@ -11,6 +11,7 @@ mod examples;
 mod get;
 mod lab;
 mod load;
+mod network;
 mod refusals;
 mod remote;
 mod restart;

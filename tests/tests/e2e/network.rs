@@ -1,0 +1,372 @@
+//! What svcproxy learns of the node's network by netlink, at its start and while it runs.
+
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
+
+use svcproxy::network::{Monitor, Snapshot};
+use svcproxy_tests::{
+    client,
+    daemon::Daemon,
+    lab::Lab,
+    topology::{NODE, PodSpec, Topology},
+};
+
+use crate::scenario::{HTTP, Scenario, kubia, pods, topology};
+
+/// A lab without pods and daemon.
+fn bare() -> Lab {
+    let topology = Topology {
+        pods: Vec::new(),
+        ..topology("tc")
+    };
+    Lab::new(&topology).unwrap()
+}
+
+/// Waits until `condition` holds.
+#[track_caller]
+fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The routes of a snapshot as `ip route` would show them, sorted.
+fn routes(snapshot: &Snapshot) -> Vec<String> {
+    let routes = snapshot.routes.iter().map(|route| {
+        let dev = &snapshot.link(route.interface).unwrap().name;
+        let via = route.gateway.map(|ip| format!(" via {ip}")).unwrap_or_default();
+        format!("{}{via} dev {dev} metric {}", route.destination, route.metric)
+    });
+    let mut routes: Vec<_> = routes.filter(|route| !route.starts_with("fe80:")).collect();
+    routes.sort();
+    routes
+}
+
+/// The addresses of a snapshot, link-local ones excepted, sorted.
+fn addresses(snapshot: &Snapshot) -> Vec<String> {
+    let addresses = snapshot.addresses.iter().map(|own| {
+        let dev = &snapshot.link(own.interface).unwrap().name;
+        format!("{} in {} dev {dev}", own.ip, own.network)
+    });
+    let mut addresses: Vec<_> = addresses.filter(|own| !own.starts_with("fe80:")).collect();
+    addresses.sort();
+    addresses
+}
+
+#[test]
+fn a_snapshot_has_what_ip_shows() {
+    let lab = bare();
+    lab.node
+        .ip("link add br9 type bridge
+             link add v9 type veth peer name w9
+             link set v9 master br9
+             link set w9 up
+             link set v9 up
+             link set br9 up
+             addr add 198.51.100.1 peer 198.51.100.2/32 dev w9
+             addr add 203.0.113.5/32 dev lo
+             route add default via 10.0.0.2 metric 7
+             route add 10.50.0.0/16 nexthop via 10.0.0.2 nexthop via 10.0.0.3
+             route add fd00:50::/32 via fd00:a::2
+             route add blackhole 10.51.0.0/16
+             route add local 10.52.0.1 dev lo
+             route add 10.53.0.0/16 via 10.0.0.2 table 99")
+        .unwrap();
+    let snapshot = lab
+        .node
+        .enter(|| client::block_on(async { Monitor::open().unwrap().snapshot().await.unwrap() }));
+    let link = |name: &str| snapshot.links.iter().find(|link| link.name == name).unwrap();
+    assert!(link("lo").loopback && link("lo").leads_nowhere() && !link("eth0").leads_nowhere());
+    assert!(link("eth0").is_veth() && link("eth0").ethernet && link("eth0").peer_elsewhere);
+    assert!(link("br9").is_bridge());
+    assert_eq!(link("v9").master, Some(link("br9").index));
+    assert_eq!(snapshot.link(link("w9").index), Some(link("w9")));
+    assert_eq!(
+        addresses(&snapshot),
+        [
+            "10.0.0.1 in 10.0.0.0/24 dev eth0",
+            "127.0.0.1 in 127.0.0.0/8 dev lo",
+            "198.51.100.1 in 198.51.100.2/32 dev w9",
+            "203.0.113.5 in 203.0.113.5/32 dev lo",
+            "::1 in ::1/128 dev lo",
+            "fd00:a::1 in fd00:a::/64 dev eth0",
+        ]
+    );
+    assert_eq!(
+        routes(&snapshot),
+        [
+            "0.0.0.0/0 via 10.0.0.2 dev eth0 metric 7",
+            "10.0.0.0/24 dev eth0 metric 0",
+            "10.50.0.0/16 via 10.0.0.2 dev eth0 metric 0",
+            "10.50.0.0/16 via 10.0.0.3 dev eth0 metric 0",
+            "198.51.100.2/32 dev w9 metric 0",
+            "fd00:50::/32 via fd00:a::2 dev eth0 metric 1024",
+            "fd00:a::/64 dev eth0 metric 256",
+        ]
+    );
+}
+
+#[test]
+fn changes_are_told_once_they_have_settled() {
+    let lab = bare();
+    // Answers for duplicate address detection take a second to stay away.
+    lab.node.sysctl(&["ipv6/conf/eth0/accept_dad=1"]).unwrap();
+    lab.node.enter(|| {
+        client::block_on(async {
+            let mut monitor = Monitor::open().unwrap();
+            for (command, appears) in [
+                ("addr add 10.9.0.1/24 dev eth0", "10.9.0.1"),
+                ("addr add fd00:9::1/64 dev eth0", "fd00:9::1"),
+            ] {
+                lab.node.ip(command).unwrap();
+                let limit = Instant::now() + Duration::from_secs(5);
+                let mut seen = false;
+                while !seen && Instant::now() < limit {
+                    tokio::time::timeout(Duration::from_secs(5), monitor.changed())
+                        .await
+                        .unwrap_or_else(|_| panic!("{command} is not told"));
+                    let snapshot = monitor.snapshot().await.unwrap();
+                    seen = snapshot.addresses.iter().any(|own| own.ip.to_string() == appears);
+                    let ip = lab.node.run("ip", &["-o", "addr", "show", "dev", "eth0"]).unwrap();
+                    let tentative = ip
+                        .lines()
+                        .any(|line| line.contains(appears) && line.contains("tentative"));
+                    assert!(!(seen && tentative), "{appears} is not usable yet");
+                }
+                assert!(seen, "{appears}");
+            }
+            // Given up and taken up again, the wait still tells; a burst is told once.
+            lab.node
+                .ip("route add 10.50.0.0/16 via 10.0.0.2\nroute add 10.51.0.0/16 via 10.0.0.2")
+                .unwrap();
+            let brief = Duration::from_millis(20);
+            assert!(tokio::time::timeout(brief, monitor.changed()).await.is_err());
+            let long = Duration::from_millis(1000);
+            assert!(tokio::time::timeout(long, monitor.changed()).await.is_ok());
+            assert!(tokio::time::timeout(long, monitor.changed()).await.is_err());
+        });
+    });
+}
+
+#[test]
+fn section_3_a_start_that_would_swallow_a_network_is_refused() {
+    let lab = bare();
+    lab.set_manifests(&[("kubia.yaml", &kubia().yaml())]).unwrap();
+    for (add, remove, words) in [
+        (
+            "addr add 10.96.5.1/24 dev eth0",
+            "addr del 10.96.5.1/24 dev eth0",
+            ["10.96.5.0/24 of eth0", "10.96.0.0/12"],
+        ),
+        (
+            "addr add fd00:10:96::5:1/120 dev eth0 nodad",
+            "addr del fd00:10:96::5:1/120 dev eth0",
+            ["fd00:10:96::5:0/120 of eth0", "fd00:10:96::/112"],
+        ),
+        (
+            "route add 10.100.0.0/16 via 10.0.0.2",
+            "route del 10.100.0.0/16",
+            ["10.100.0.0/16 via 10.0.0.2 dev eth0", "10.96.0.0/12"],
+        ),
+        (
+            "route add 10.96.0.0/12 dev eth0",
+            "route del 10.96.0.0/12",
+            ["10.96.0.0/12 dev eth0", "10.96.0.0/12"],
+        ),
+    ] {
+        lab.node.ip(add).unwrap();
+        let (status, said) = lab.run_daemon(&["--iface", "eth0", "--mode", "tc"]).unwrap();
+        let last = said.lines().last().unwrap_or_default();
+        assert!(!status.success(), "{add}: {said}");
+        for word in words.iter().chain(&["--service-cluster-ip-range"]) {
+            assert!(last.contains(word), "{add}: no {word:?} in the last line of:\n{said}");
+        }
+        assert!(!lab.pin_dir().exists(), "a refused start touches nothing");
+        lab.node.ip(remove).unwrap();
+    }
+}
+
+#[test]
+fn section_3_broad_routes_and_parked_addresses_are_normal() {
+    let lab = bare();
+    lab.set_manifests(&[("kubia.yaml", &kubia().yaml())]).unwrap();
+    lab.node
+        .ip("route add default via 10.0.0.2
+             route add 10.0.0.0/8 via 10.0.0.2
+             route add blackhole 10.96.0.0/12
+             route add local 10.96.0.10 dev lo
+             addr add 10.96.0.11/32 dev lo")
+        .unwrap();
+    let _daemon = lab.start_daemon("tc").unwrap();
+}
+
+#[test]
+fn a_cluster_ip_that_an_interface_has_is_refused() {
+    let lab = bare();
+    let service = kubia().cluster_ips(&NODE[..1]);
+    lab.set_manifests(&[("kubia.yaml", &service.yaml())]).unwrap();
+    let (status, said) = lab.run_daemon(&["--iface", "eth0", "--mode", "tc"]).unwrap();
+    assert!(!status.success(), "{said}");
+    assert!(
+        said.contains("default/kubia") && said.contains("10.0.0.1") && said.contains("eth0"),
+        "{said}"
+    );
+    assert!(!lab.pin_dir().exists(), "a refused start leaves nothing");
+}
+
+#[test]
+fn section_3_a_network_that_appears_later_is_not_dropped() {
+    let Scenario { daemon, lab, .. } = Scenario::new("tc");
+    let pod = &lab.pods[0];
+    pod.namespace.ip("addr add 10.97.5.2/24 dev eth0").unwrap();
+    let reaches = || {
+        let ping = ["-c1", "-W1", "10.97.5.2"];
+        lab.client.run("ping", &ping).is_ok()
+    };
+    // The route alone, where svcproxy does not look, shows that the drop is its own.
+    lab.node
+        .ip(&format!(
+            "route add 10.97.5.0/24 dev {} table 97
+             rule add to 10.97.5.0/24 lookup 97",
+            pod.interface
+        ))
+        .unwrap();
+    assert!(!reaches(), "what no Service has in the range is dropped");
+    lab.node
+        .ip(&format!("addr add 10.97.5.1/24 dev {}", pod.interface))
+        .unwrap();
+    eventually("the network is not dropped any more", reaches);
+    let warned = format!("10.97.5.0/24 of {}", pod.interface);
+    assert!(
+        daemon
+            .log()
+            .lines()
+            .any(|line| line.contains("WARN") && line.contains(&warned))
+    );
+    lab.node
+        .ip(&format!("addr del 10.97.5.1/24 dev {}", pod.interface))
+        .unwrap();
+    eventually("it is dropped again", || !reaches());
+}
+
+#[test]
+fn rule_16_an_address_that_appears_later_answers_on_node_ports() {
+    let lab = Lab::new(&topology("tc")).unwrap();
+    let service = kubia()
+        .yaml()
+        .replace("spec:\n", "spec:\n  type: NodePort\n")
+        .replace("      port: 80\n", "      port: 80\n      nodePort: 30080\n");
+    lab.set_manifests(&[("kubia.yaml", &service), ("pods.yaml", &pods(&lab.pods))])
+        .unwrap();
+    let _daemon = lab.start_daemon("tc").unwrap();
+    let answers = |ip: &str| {
+        let target = format!("{ip}:30080").parse().unwrap();
+        lab.client.enter(|| client::block_on(client::get(target, "/"))).is_ok()
+    };
+    assert!(answers("10.0.0.1") && answers("[fd00:a::1]"));
+    assert!(!answers("10.0.0.7"));
+    lab.node.ip("addr add 10.0.0.7/24 dev eth0").unwrap();
+    eventually("10.0.0.7 answers", || answers("10.0.0.7"));
+    lab.node.ip("addr del 10.0.0.7/24 dev eth0").unwrap();
+    eventually("it does not any more", || !answers("10.0.0.7"));
+}
+
+/// The interfaces that links are pinned of, sorted.
+fn attached(lab: &Lab) -> Vec<String> {
+    let entries = fs::read_dir(lab.pin_dir().join("links")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    let mut names: Vec<_> = names
+        .map(|name| name.split('-').next().unwrap_or_default().to_owned())
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Asserts that svcproxy is attached to these interfaces, soon.
+#[track_caller]
+fn assert_attached(lab: &Lab, daemon: &Daemon, interfaces: &[&str]) {
+    eventually(
+        &format!("attached to {interfaces:?}, not {:?}:\n{}", attached(lab), daemon.log()),
+        || attached(lab) == interfaces,
+    );
+}
+
+#[test]
+fn interfaces_of_pods_are_attached_to_as_they_come_and_go() {
+    let mut lab = Lab::new(&topology("tc")).unwrap();
+    lab.set_manifests(&[("kubia.yaml", &kubia().yaml()), ("pods.yaml", &pods(&lab.pods))])
+        .unwrap();
+    let flags = ["--iface", "eth0", "--cluster-cidr", "10.244.0.0/16"];
+    let daemon = lab.start_daemon_with(&flags).unwrap();
+    assert_attached(&lab, &daemon, &["eth0", "pod11", "pod12", "pod13"]);
+    // A client that no manifest names, in the cluster's network.
+    lab.add_pod(&PodSpec::new("client", 14)).unwrap();
+    assert_attached(&lab, &daemon, &["eth0", "pod11", "pod12", "pod13", "pod14"]);
+    lab.remove_pod("client").unwrap();
+    let name = lab.pods[0].name.clone();
+    lab.remove_pod(&name).unwrap();
+    assert_attached(&lab, &daemon, &["eth0", "pod12", "pod13"]);
+    assert!(
+        daemon
+            .log()
+            .contains("pod14: tc-in and tc-out (10.244.0.14/32 of --cluster-cidr")
+    );
+    assert!(daemon.stop().unwrap().success());
+
+    // The next one takes them over, or lets them go when told so.
+    let daemon = lab.start_daemon_with(&flags).unwrap();
+    assert_attached(&lab, &daemon, &["eth0", "pod12", "pod13"]);
+    let adopted = "(endpoint 10.244.0.12 is behind it), taken over from the last run";
+    assert!(daemon.log().contains(adopted), "{}", daemon.log());
+    assert!(daemon.stop().unwrap().success());
+    let off = [&flags[..], &["--auto-attach=false"]].concat();
+    let daemon = lab.start_daemon_with(&off).unwrap();
+    assert_attached(&lab, &daemon, &["eth0"]);
+}
+
+#[test]
+fn ports_of_a_pod_bridge_are_attached_to() {
+    let lab = bare();
+    lab.set_manifests(&[("kubia.yaml", &kubia().yaml())]).unwrap();
+    lab.node
+        .ip("link add cni0 type bridge
+             link add v1 type veth peer name w1
+             link set v1 master cni0
+             link set cni0 up
+             addr add 10.244.0.1/24 dev cni0")
+        .unwrap();
+    let daemon = lab
+        .start_daemon_with(&["--iface", "eth0", "--cluster-cidr", "10.244.0.0/16"])
+        .unwrap();
+    assert_attached(&lab, &daemon, &["cni0", "eth0", "v1"]);
+    lab.node.ip("link set v1 nomaster").unwrap();
+    assert_attached(&lab, &daemon, &["cni0", "eth0"]);
+}
+
+#[test]
+fn a_pod_reaches_another_by_its_service() {
+    for mode in ["xdp", "tc"] {
+        let scenario = Scenario::new(mode);
+        let [client, others @ ..] = &scenario.lab.pods[..] else {
+            panic!("no pods")
+        };
+        // Itself would need masquerading.
+        let only = pods(others) + &pods([client]).replace("app: kubia", "app: client");
+        let files = [("kubia.yaml", kubia().yaml()), ("pods.yaml", only)];
+        let files = files.each_ref().map(|(name, text)| (*name, text.as_str()));
+        scenario.lab.set_manifests(&files).unwrap();
+        scenario.daemon.signal(nix::sys::signal::Signal::SIGHUP).unwrap();
+        eventually("reloaded", || scenario.daemon.log().contains("reloaded"));
+        for target in scenario.targets(HTTP) {
+            let tally = client
+                .namespace
+                .enter(|| client::block_on(client::sequential(target, 30)));
+            assert!(tally.failures.is_empty(), "{tally}");
+        }
+    }
+}
