@@ -12,10 +12,10 @@ use tracing::{info, warn};
 use super::RunArgs;
 use crate::{
     datapath::{
-        Datapath,
+        Datapath, DatapathError,
         links::{self, Attached, Hook, Mode},
     },
-    model::{Model, NodePolicy},
+    model::{Model, Node, NodePolicy},
     network::{
         Behind, Link, Monitor, Overlap, Snapshot, interfaces_of_pods, node_addresses, overlaps, taken_cluster_ips,
         unreachable_node_ports,
@@ -35,7 +35,9 @@ pub(super) struct NodeNetwork {
     attached: BTreeMap<u32, Link>,
     /// Real networks within a service range, all of which have appeared since the start.
     overlaps: Vec<Overlap>,
-    /// Warnings that still hold; each is given once.
+    /// Interfaces of pods that could not be attached to, by ifindex, and what was said of them.
+    refused: BTreeMap<u32, String>,
+    /// Warnings about Services that still hold; each is given once.
     warned: BTreeSet<String>,
 }
 
@@ -62,6 +64,7 @@ impl NodeNetwork {
             auto_attach: args.auto_attach,
             attached: BTreeMap::new(),
             overlaps: Vec::new(),
+            refused: BTreeMap::new(),
             warned: BTreeSet::new(),
         })
     }
@@ -93,21 +96,23 @@ impl NodeNetwork {
         Ok(())
     }
 
-    /// The model on this network: with the addresses of the interfaces, and the real networks within its ranges.
-    pub(super) fn complete(&self, model: &Model) -> Model {
-        let mut model = model.clone();
+    /// The node of a model on this network: with the addresses of the interfaces, and the real networks within the
+    /// service ranges.
+    pub(super) fn node(&self, model: &Model) -> Node {
+        let mut node = model.node.clone();
         let cluster_ips = model.services.iter().flat_map(|service| &service.cluster_ips);
         for ip in node_addresses(&self.snapshot, &cluster_ips.copied().collect()) {
-            if !model.node.addresses.contains(&ip) {
-                model.node.addresses.push(ip);
+            if !node.addresses.contains(&ip) {
+                node.addresses.push(ip);
             }
         }
         let networks: BTreeSet<_> = self.overlaps.iter().map(|overlap| overlap.network).collect();
-        model.node.foreign_networks = networks.into_iter().collect();
-        model
+        node.foreign_networks = networks.into_iter().collect();
+        node
     }
 
-    /// Refuses cluster IPs that an interface has, and warns of nodePorts that nothing answers on.
+    /// Refuses cluster IPs that an interface has, and warns of nodePorts that nothing answers on. `complete` is the model
+    /// with [`node`](Self::node)'s node.
     ///
     /// # Errors
     ///
@@ -123,9 +128,7 @@ impl NodeNetwork {
         for warning in warnings.difference(&self.warned) {
             warn!("{warning}");
         }
-        self.warned
-            .retain(|warning| !warning.starts_with("Service ") || warnings.contains(warning));
-        self.warned.extend(warnings);
+        self.warned = warnings;
         Ok(())
     }
 
@@ -156,6 +159,7 @@ impl NodeNetwork {
         let wanted = self.wanted(model);
         self.attached
             .retain(|index, link| wanted.get(index).is_some_and(|(wanted, _)| wanted.name == link.name));
+        self.refused.retain(|index, _| wanted.contains_key(index));
         // Links of an earlier run are kept for what is attached next: the programs are swapped inside them.
         let keep: Vec<Link> = self
             .listed
@@ -173,12 +177,17 @@ impl NodeNetwork {
             match datapath.attach(dir, &link, Mode::Tc) {
                 Ok(attached) => {
                     report(&link, &attached, &why);
+                    self.refused.remove(&index);
                     self.attached.insert(index, link);
                 }
                 Err(error) => {
-                    let warning = format!("not attached, though {why}: {error}");
-                    if self.warned.insert(format!("{}: {warning}", link.name)) {
-                        warn!("{}: {warning}", link.name);
+                    // It may be on its way out, or a former link of it on its way out of the kernel.
+                    if !matches!(error, DatapathError::NotEthernet { .. }) {
+                        self.monitor.look_again();
+                    }
+                    let warning = format!("{}: not attached, though {why}: {error}", link.name);
+                    if self.refused.insert(index, warning.clone()).as_ref() != Some(&warning) {
+                        warn!("{warning}");
                     }
                 }
             }

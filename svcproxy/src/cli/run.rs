@@ -20,7 +20,7 @@ use crate::{
     datapath::{Datapath, links, preflight, sweep},
     input::{self, Input},
     manifest::Severity,
-    model::{Endpoint, Model, Service},
+    model::{Endpoint, Model, Node, Service},
     plan::{self, Diff, Limits},
     state::State,
 };
@@ -90,6 +90,7 @@ async fn serve(args: &RunArgs) -> anyhow::Result<ExitCode> {
         network,
         model: Model::default(),
         state: State::default(),
+        node: Node::default(),
         on_xdp: Vec::new(),
     };
     if let Err(error) = proxy.set_up(model, state) {
@@ -124,6 +125,8 @@ struct Proxy<'a> {
     network: NodeNetwork,
     model: Model,
     state: State,
+    /// This node as the maps have it.
+    node: Node,
     /// Names of the interfaces that run XDP.
     on_xdp: Vec<String>,
 }
@@ -131,10 +134,10 @@ struct Proxy<'a> {
 impl Proxy<'_> {
     /// Brings the maps to what the manifests say.
     fn apply(&mut self, model: Model, state: State) -> anyhow::Result<()> {
-        let complete = self.network.complete(&model);
+        let complete = self.complete(&model);
         self.network.check(&complete)?;
         state.save(&self.args.places.state_dir)?;
-        self.program(&complete)?;
+        self.program(complete)?;
         for service in &model.services {
             let before = self.state.services.get(&service.name.to_string());
             if before.is_none_or(|before| before.cluster_ips != service.cluster_ips) {
@@ -146,15 +149,25 @@ impl Proxy<'_> {
         Ok(())
     }
 
-    /// Brings the maps to what the model, complete with the network, says.
-    fn program(&mut self, complete: &Model) -> anyhow::Result<()> {
+    /// The model with what the network says of this node.
+    fn complete(&self, model: &Model) -> Model {
+        Model {
+            node: self.network.node(model),
+            ..model.clone()
+        }
+    }
+
+    /// Brings the maps to what a complete model says.
+    fn program(&mut self, complete: Model) -> anyhow::Result<()> {
         let policy = self.args.input.node.policy()?;
         let current = self.datapath.maps.contents()?;
         let limits = Limits {
             backend_slots: self.args.sizes.backend_slots,
         };
-        let wanted = plan::plan(complete, &policy, &current, &limits)?;
-        Ok(self.datapath.maps.apply(&Diff::between(&current, &wanted))?)
+        let wanted = plan::plan(&complete, &policy, &current, &limits)?;
+        self.datapath.maps.apply(&Diff::between(&current, &wanted))?;
+        self.node = complete.node;
+        Ok(())
     }
 
     /// Brings all that depends on the network up to date. An error leaves what worked.
@@ -170,9 +183,12 @@ impl Proxy<'_> {
 
     fn adapt(&mut self) -> anyhow::Result<()> {
         self.attach_to_pods()?;
-        let complete = self.network.complete(&self.model);
+        if self.network.node(&self.model) == self.node {
+            return Ok(());
+        }
+        let complete = self.complete(&self.model);
         let checked = self.network.check(&complete);
-        self.program(&complete)?;
+        self.program(complete)?;
         checked
     }
 

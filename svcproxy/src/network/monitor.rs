@@ -17,6 +17,9 @@ use super::{Address, Link, NetworkError, Route, Snapshot};
 /// How long a change may draw others after it: an interface comes with addresses and routes, one message each.
 const SETTLING: Duration = Duration::from_millis(100);
 
+/// When what did not work out is looked at again.
+const RETRY: Duration = Duration::from_secs(2);
+
 /// Tables whose changes count.
 const GROUPS: [MulticastGroup; 5] = [
     MulticastGroup::Link,
@@ -33,6 +36,8 @@ pub struct Monitor {
     changes: UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>,
     /// When the change that is settling is to be told.
     due: Option<Instant>,
+    /// When to tell of a change although there is none.
+    retry: Option<Instant>,
 }
 
 impl Monitor {
@@ -56,6 +61,7 @@ impl Monitor {
             handle,
             changes,
             due: None,
+            retry: None,
         })
     }
 
@@ -93,13 +99,22 @@ impl Monitor {
         Ok(routes)
     }
 
+    /// Lets [`changed`](Self::changed) return soon, whether anything changes or not.
+    pub fn look_again(&mut self) {
+        self.retry = Some(Instant::now() + RETRY);
+    }
+
     /// Waits until something has changed and settled. Nothing is lost when the wait is given up and taken up again.
     pub async fn changed(&mut self) {
         let due = match self.due {
             Some(due) => due,
             None => {
-                if self.changes.next().await.is_none() {
-                    std::future::pending::<()>().await; // netlink is closed: nothing will be heard any more
+                let retry = self.retry;
+                tokio::select! {
+                    Some(_) = self.changes.next() => {}
+                    () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {}
+                    // netlink is closed: nothing will be heard any more
+                    else => std::future::pending().await,
                 }
                 *self.due.insert(Instant::now() + SETTLING)
             }
@@ -107,6 +122,6 @@ impl Monitor {
         sleep_until(due).await;
         // What has queued up meanwhile is answered by the same reading.
         while self.changes.try_recv().is_ok() {}
-        self.due = None;
+        (self.due, self.retry) = (None, None);
     }
 }

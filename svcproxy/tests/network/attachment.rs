@@ -1,6 +1,12 @@
 //! Which interfaces the packets of pods come by, and why.
 
-use svcproxy::network::interfaces_of_pods;
+use svcproxy::{
+    input,
+    manifest::{self, Source},
+    model::Options,
+    network::interfaces_of_pods,
+    state::State,
+};
 
 use crate::given::{ips, nets, network};
 
@@ -92,6 +98,26 @@ fn pods_that_are_clients_only_count_too() {
             "veth2: pod 10.244.0.12 is behind it",
         ],
     );
+}
+
+#[test]
+fn pods_of_the_manifests_have_addresses_while_they_run_in_a_network_of_their_own() {
+    let pod = |name: &str, spec: &str, status: &str| {
+        format!("{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{{spec}}}, status: {{{status}}}}}")
+    };
+    let text = [
+        pod("b", "", "podIPs: [{ip: 10.244.0.12}, {ip: 'fd00::12'}]"),
+        pod("a", "", "podIP: 10.244.0.11"),
+        pod("on-the-host", "hostNetwork: true", "podIP: 192.0.2.1"),
+        pod("done", "", "phase: Succeeded, podIP: 10.244.0.13"),
+        pod("pending", "", "phase: Pending"),
+    ];
+    let source = Source {
+        name: "f.yaml".into(),
+        text: text.join("\n---\n"),
+    };
+    let input = input::join(manifest::parse(&[source]), &Options::default(), &State::default());
+    assert_eq!(input.model.unwrap().pods, ips("10.244.0.11 10.244.0.12 fd00::12"));
 }
 
 #[test]

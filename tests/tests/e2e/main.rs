@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod attachment;
 mod bystanders;
 mod cleanup;
 mod examples;
