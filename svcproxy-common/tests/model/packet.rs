@@ -3,7 +3,7 @@
 use std::{cell::Cell, marker::PhantomData};
 
 use svcproxy_common::{
-    ChecksumChange, Packet,
+    ChecksumChange, Packet, Route,
     abi::{Address, Delivery, V6Addr},
     flow::NextHop,
     wire::{Be16, Wire},
@@ -14,6 +14,7 @@ use super::Node;
 /// Where a packet is met.
 pub trait Hook {
     const ROUTED: bool = false;
+    const PLAIN: bool = false;
     const DELIVERY: Delivery;
 }
 
@@ -25,6 +26,7 @@ pub enum TcIn {}
 pub enum TcOut {}
 
 impl Hook for Xdp {
+    const PLAIN: bool = true;
     const DELIVERY: Delivery = Delivery::XDP;
 }
 
@@ -62,6 +64,7 @@ impl<'a, H> HostPacket<'a, H> {
 
 impl<H: Hook> Packet for HostPacket<'_, H> {
     const ROUTED: bool = H::ROUTED;
+    const PLAIN: bool = H::PLAIN;
     const DELIVERY: Delivery = H::DELIVERY;
 
     fn at<T: Wire>(&self, offset: usize) -> Option<&T> {
@@ -83,14 +86,22 @@ impl<H: Hook> Packet for HostPacket<'_, H> {
         self.node.now.get()
     }
 
-    fn next_hop<A: Address>(&self, src: A, dst: A) -> NextHop {
+    fn tagged(&self) -> bool {
+        self.node.tagged.get()
+    }
+
+    fn route<A: Address>(&self, src: Option<A>, dst: A) -> Route<A> {
+        let known = self.node.routes.borrow().get(&(A::AF, dst.fib())).copied();
         // From a multicast address the kernel finds no way (`bpf_ipv6_fib_lookup`, net/core/filter.c).
-        if A::AF == V6Addr::AF && src.fib()[0].to_ne_bytes()[0] == 0xff {
-            return NextHop::ROUTING;
+        let from_multicast = src.is_some_and(|src| A::AF == V6Addr::AF && src.fib()[0].to_ne_bytes()[0] == 0xff);
+        let found = known.filter(|_| !from_multicast);
+        Route {
+            next_hop: found
+                .map(|route| route.next_hop)
+                .filter(|hop| hop.delivery == H::DELIVERY)
+                .unwrap_or(NextHop::ROUTING),
+            source: found.and_then(|route| src.or(route.source.map(A::from_fib))),
         }
-        let hop = self.node.next_hops.borrow().get(&(A::AF, dst.fib())).copied();
-        hop.filter(|hop| hop.delivery == H::DELIVERY)
-            .unwrap_or(NextHop::ROUTING)
     }
 
     fn fix_checksum(&self, field: &Be16, _offset: usize, change: ChecksumChange) -> bool {
