@@ -260,7 +260,8 @@ fn ethernet(ethertype: u16) -> Vec<u8> {
 /// Source and destination of a frame.
 pub fn sockets(frame: &[u8]) -> (SocketAddr, SocketAddr) {
     let layers = judge::layers(frame).expect("an IP packet");
-    let port = |offset: usize| u16::from_be_bytes([frame[layers.transport + offset], frame[layers.transport + offset + 1]]);
+    let port =
+        |offset: usize| u16::from_be_bytes([frame[layers.transport + offset], frame[layers.transport + offset + 1]]);
     (
         SocketAddr::new(layers.src, port(0)),
         SocketAddr::new(layers.dst, port(2)),

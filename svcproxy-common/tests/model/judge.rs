@@ -182,8 +182,7 @@ fn transport(frame: &[u8], layers: &Layers) -> Option<Checksum> {
         0 if name == "UDP" => 0xffff,
         computed => computed,
     };
-    // UDP over IPv4 may have none.
-    let none = name == "UDP" && layers.src.is_ipv4() && found == 0;
+    let none = name == "UDP" && found == 0; // RFC 768, RFC 6935
     (!none).then_some(Checksum {
         name,
         offset: layers.transport + field,
@@ -257,7 +256,10 @@ pub fn seal(frame: &mut [u8]) {
     {
         *field = 1;
     }
-    for checksum in [header(frame, "IPv4", layers), transport(frame, &layers)].into_iter().flatten() {
+    for checksum in [header(frame, "IPv4", layers), transport(frame, &layers)]
+        .into_iter()
+        .flatten()
+    {
         let (at, computed) = (checksum.offset, checksum.computed);
         match checksum.name {
             "SCTP" => frame[at..at + 4].copy_from_slice(&computed.to_le_bytes()),

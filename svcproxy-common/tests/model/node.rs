@@ -8,9 +8,7 @@ use std::{
 
 use svcproxy_common::{
     Fate, Reason, Table, Verdict,
-    abi::{
-        Address, AffinityEntry, Config, Delivery, FlowEntry, FlowKey, FlowState, Network, Protocol, V4Addr, V6Addr,
-    },
+    abi::{Address, AffinityEntry, Config, Delivery, FlowEntry, FlowKey, FlowState, Network, Protocol, V4Addr, V6Addr},
     flow::{Live, NextHop},
     process,
 };
@@ -83,15 +81,27 @@ impl Node {
             IpAddr::V6(_) => (V6Addr::AF, V6Addr::from_ip(ip).fib()),
         };
         let source = source.map(|ip| words(ip).1);
-        self.routes.borrow_mut().insert(words(ip), HostRoute { next_hop, source });
+        self.routes
+            .borrow_mut()
+            .insert(words(ip), HostRoute { next_hop, source });
     }
 
     /// Says what the addresses of a network belong to: `10.244.0.0/16`.
     pub fn set_network(&self, network: &str, what: Network) {
         let (ip, length) = prefix(network);
         match ip {
-            IpAddr::V4(_) => self.tables.v4.networks.borrow_mut().push((V4Addr::from_ip(ip).octets, length, what)),
-            IpAddr::V6(_) => self.tables.v6.networks.borrow_mut().push((V6Addr::from_ip(ip).octets, length, what)),
+            IpAddr::V4(_) => self
+                .tables
+                .v4
+                .networks
+                .borrow_mut()
+                .push((V4Addr::from_ip(ip).octets, length, what)),
+            IpAddr::V6(_) => self
+                .tables
+                .v6
+                .networks
+                .borrow_mut()
+                .push((V6Addr::from_ip(ip).octets, length, what)),
         }
     }
 
@@ -138,7 +148,9 @@ impl Node {
     /// The same for any bytes, without a judge.
     pub fn arrive(&self, bytes: &[u8]) -> Outcome {
         match self.run_bytes::<Xdp>(bytes, 0) {
-            Outcome { verdict: Err(reason), .. } if reason.fate() == Fate::Defer => self.run_bytes::<TcIn>(bytes, 0),
+            Outcome {
+                verdict: Err(reason), ..
+            } if reason.fate() == Fate::Defer => self.run_bytes::<TcIn>(bytes, 0),
             outcome => outcome,
         }
     }

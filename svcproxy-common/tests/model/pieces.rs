@@ -18,14 +18,7 @@ pub fn cut(frame: &[u8], size: usize, identification: u16) -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn fragment(
-    headers: &[u8],
-    layers: &Layers,
-    offset: usize,
-    more: bool,
-    identification: u16,
-    piece: &[u8],
-) -> Vec<u8> {
+fn fragment(headers: &[u8], layers: &Layers, offset: usize, more: bool, identification: u16, piece: &[u8]) -> Vec<u8> {
     let mut frame = headers.to_vec();
     let ip = layers.ip;
     if layers.src.is_ipv4() {
@@ -54,7 +47,11 @@ fn next_header(frame: &[u8], layers: &Layers) -> usize {
     let (mut next, mut at) = (layers.ip + 6, layers.ip + 40);
     while at < layers.transport {
         let units = usize::from(frame[at + 1]);
-        let length = if frame[next] == 51 { (units + 2) * 4 } else { (units + 1) * 8 };
+        let length = if frame[next] == 51 {
+            (units + 2) * 4
+        } else {
+            (units + 1) * 8
+        };
         (next, at) = (at, at + length);
     }
     next
@@ -66,7 +63,10 @@ pub fn join(fragments: &[Vec<u8>]) -> Vec<u8> {
     let mut frame = fragments[0][..first.transport].to_vec();
     for piece in fragments {
         let layers = judge::layers(piece).unwrap();
-        assert_eq!((layers.src, layers.dst, layers.protocol), (first.src, first.dst, first.protocol));
+        assert_eq!(
+            (layers.src, layers.dst, layers.protocol),
+            (first.src, first.dst, first.protocol)
+        );
         assert_eq!(layers.fragment.0, frame.len() - first.transport);
         frame.extend(&piece[layers.transport..layers.transport + layers.length]);
     }
@@ -94,7 +94,10 @@ pub fn join(fragments: &[Vec<u8>]) -> Vec<u8> {
 
 /// Writes the checksum of the IPv4 header alone.
 fn seal_header(frame: &mut [u8]) {
-    if let Some(checksum) = judge::checksums(frame).first().filter(|checksum| checksum.name == "IPv4") {
+    if let Some(checksum) = judge::checksums(frame)
+        .first()
+        .filter(|checksum| checksum.name == "IPv4")
+    {
         frame[checksum.offset..checksum.offset + 2].copy_from_slice(&(checksum.computed as u16).to_be_bytes());
     }
 }

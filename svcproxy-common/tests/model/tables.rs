@@ -46,10 +46,7 @@ impl<K: Eq + Hash + Copy, V> HostMap<K, V> {
 
     pub fn get(&self, key: &K) -> Option<&V> {
         // SAFETY: what was stored lives as long as the map.
-        self.entries
-            .borrow()
-            .get(key)
-            .map(|value| unsafe { value.as_ref() })
+        self.entries.borrow().get(key).map(|value| unsafe { value.as_ref() })
     }
 
     pub fn insert(&self, key: K, value: V) -> bool {
