@@ -10,6 +10,7 @@ mod forwarding;
 mod icmp;
 #[path = "../model/mod.rs"]
 mod model;
+mod ports;
 mod processors;
 mod states;
 mod translation;
