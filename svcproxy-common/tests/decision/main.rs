@@ -7,6 +7,7 @@ mod connections;
 mod distribution;
 mod expiry;
 mod forwarding;
+mod fragments;
 mod icmp;
 #[path = "../model/mod.rs"]
 mod model;
