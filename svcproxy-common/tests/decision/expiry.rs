@@ -62,11 +62,7 @@ fn a_reply_after_that_time_is_a_stranger_s() {
             let node = node_after(ip, protocol, packets);
             node.wait(seconds + 1);
             let late = node.run(&frame(ip, protocol, "<."));
-            assert!(
-                late.verdict.is_err_and(passes),
-                "{packets:?}: {:?}",
-                late.verdict
-            );
+            assert!(late.verdict.is_err_and(passes), "{packets:?}: {:?}", late.verdict);
         }
     }
 }

@@ -9,13 +9,16 @@ mod expiry;
 mod forwarding;
 mod fragments;
 mod icmp;
+mod masquerade;
 #[path = "../model/mod.rs"]
 mod model;
 mod ports;
 mod processors;
+mod protocols;
 mod states;
 mod translation;
 mod untouched;
+mod verdicts;
 
 use std::net::SocketAddr;
 

@@ -97,18 +97,10 @@ fn a_packet_is_translated_once() {
         let (client, vip) = (ip.client(1, 5000), vip(ip, Protocol::TCP));
         let request = node.run(&tcp(client, vip, "S"));
         let again = node.run_bytes::<TcOut>(&request.bytes, 0);
-        assert!(
-            again.verdict.is_err_and(passes),
-            "{:?}",
-            again.verdict
-        );
+        assert!(again.verdict.is_err_and(passes), "{:?}", again.verdict);
         let reply = node.run(&tcp(request.dst(), client, "S."));
         let again = node.run_bytes::<TcOut>(&reply.bytes, 0);
-        assert!(
-            again.verdict.is_err_and(passes),
-            "{:?}",
-            again.verdict
-        );
+        assert!(again.verdict.is_err_and(passes), "{:?}", again.verdict);
     }
 }
 
