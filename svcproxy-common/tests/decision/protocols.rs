@@ -151,7 +151,7 @@ fn rule_21_sctp_chunks_open_and_end_an_association() {
 #[test]
 fn xdp_leaves_all_but_plain_tcp_and_udp_to_another_program() {
     let plain = |frame: Frame, ip| {
-        let verdict = node(ip, 1).run_bytes::<Xdp>(&frame.bytes(), 0).verdict;
+        let verdict = node(ip, 1).run_once::<Xdp>(&frame.bytes(), 0).verdict;
         verdict.is_ok_and(|verdict| verdict == Verdict::Route)
     };
     for ip in Ip::ALL {

@@ -22,7 +22,7 @@ pub use self::{
     cluster::{Cluster, Port, other_ports, service},
     frame::{Frame, MAC_CLIENT, MAC_NODE, arp, packet, sctp, sockets, tcp, udp},
     node::{Node, Outcome, flow_key, live_affinity, next_hop, snapshot},
-    packet::{Hook, TcIn, TcOut, Xdp},
+    packet::{Hook, TcIn, TcInAny, TcOut, TcOutAny, Xdp},
     tables::{FamilyTables, HostTables, Side},
 };
 

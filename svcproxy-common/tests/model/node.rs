@@ -15,13 +15,15 @@ use svcproxy_common::{
 
 use super::{
     Frame, HostTables, Side, frame, judge,
-    packet::{Hook, HostPacket, TcIn, Xdp},
+    packet::{Hook, HostPacket, Xdp},
 };
 
 /// A node with its tables, clock and routes.
 pub struct Node {
     pub tables: HostTables,
     pub now: Cell<u32>,
+    /// Packets by reason.
+    pub reasons: Cell<[u64; Reason::ALL.len()]>,
     /// Whether packets carry a VLAN tag that is not in the frame.
     pub tagged: Cell<bool>,
     pub(super) routes: RefCell<HashMap<(u8, [u32; 4]), HostRoute>>,
@@ -59,6 +61,7 @@ impl Node {
         Self {
             tables: HostTables::new(),
             now: Cell::new(1_000_000),
+            reasons: Cell::new([0; Reason::ALL.len()]),
             tagged: Cell::new(false),
             routes: RefCell::default(),
         }
@@ -136,23 +139,14 @@ impl Node {
         }
     }
 
-    /// A packet at XDP, and at tc if XDP leaves it to that. Judges it when it was changed.
+    /// A packet that arrives, at XDP first. Judges it when it was changed.
     pub fn run(&self, frame: &Frame) -> Outcome {
-        let outcome = self.arrive(&frame.bytes());
-        if outcome.verdict.is_ok() {
-            judge::assert_valid(&outcome.bytes);
-        }
-        outcome
+        self.run_at::<Xdp>(frame)
     }
 
     /// The same for any bytes, without a judge.
     pub fn arrive(&self, bytes: &[u8]) -> Outcome {
-        match self.run_bytes::<Xdp>(bytes, 0) {
-            Outcome {
-                verdict: Err(reason), ..
-            } if reason.fate() == Fate::Defer => self.run_bytes::<TcIn>(bytes, 0),
-            outcome => outcome,
-        }
+        self.run_bytes::<Xdp>(bytes, 0)
     }
 
     /// A packet at a hook.
@@ -164,10 +158,24 @@ impl Node {
         outcome
     }
 
-    /// A frame of any bytes at a hook. What is not translated must be unchanged.
+    /// A frame of any bytes at a hook, and where that defers it at the next. What is not translated must be unchanged.
     pub fn run_bytes<H: Hook>(&self, bytes: &[u8], segment_payload: u32) -> Outcome {
+        match self.run_once::<H>(bytes, segment_payload) {
+            Outcome {
+                verdict: Err(reason), ..
+            } if reason.fate() == Fate::Defer => self.run_once::<H::Any>(bytes, segment_payload),
+            outcome => outcome,
+        }
+    }
+
+    /// The same at one hook alone.
+    pub fn run_once<H: Hook>(&self, bytes: &[u8], segment_payload: u32) -> Outcome {
         let packet = HostPacket::<H>::new(bytes, segment_payload, self);
         let verdict = process(&packet, &self.tables);
+        let reason = verdict.err().unwrap_or(Reason::Translated);
+        let mut counts = self.reasons.get();
+        counts[reason as usize] += 1;
+        self.reasons.set(counts);
         let outcome = Outcome {
             verdict,
             bytes: packet.bytes(),

@@ -11,32 +11,50 @@ use svcproxy_common::{
 
 use super::Node;
 
-/// Where a packet is met.
+/// A program that a packet meets.
 pub trait Hook {
     const ROUTED: bool = false;
     const PLAIN: bool = false;
-    const DELIVERY: Delivery;
+    const DELIVERY: Delivery = Delivery::PEER;
+    /// Who goes on with what this one defers.
+    type Any: Hook;
 }
 
 /// XDP.
 pub enum Xdp {}
 /// tcx ingress.
 pub enum TcIn {}
+/// tcx ingress, any packet.
+pub enum TcInAny {}
 /// tcx egress.
 pub enum TcOut {}
+/// tcx egress, any packet.
+pub enum TcOutAny {}
 
 impl Hook for Xdp {
     const PLAIN: bool = true;
     const DELIVERY: Delivery = Delivery::XDP;
+    type Any = TcInAny;
 }
 
 impl Hook for TcIn {
-    const DELIVERY: Delivery = Delivery::PEER;
+    const PLAIN: bool = true;
+    type Any = TcInAny;
+}
+
+impl Hook for TcInAny {
+    type Any = Self;
 }
 
 impl Hook for TcOut {
     const ROUTED: bool = true;
-    const DELIVERY: Delivery = Delivery::PEER;
+    const PLAIN: bool = true;
+    type Any = TcOutAny;
+}
+
+impl Hook for TcOutAny {
+    const ROUTED: bool = true;
+    type Any = Self;
 }
 
 /// The packet, and the node it is on.
@@ -66,6 +84,10 @@ impl<H: Hook> Packet for HostPacket<'_, H> {
     const ROUTED: bool = H::ROUTED;
     const PLAIN: bool = H::PLAIN;
     const DELIVERY: Delivery = H::DELIVERY;
+
+    fn opaque<T: Copy>(&self, value: T) -> T {
+        value
+    }
 
     fn at<T: Wire>(&self, offset: usize) -> Option<&T> {
         let bytes = self.bytes.get(offset..)?.get(..size_of::<T>())?;
