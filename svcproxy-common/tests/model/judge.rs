@@ -50,6 +50,8 @@ pub struct Layers {
     pub identification: u32,
     /// Where IPv6's fragment header is.
     pub fragment_header: Option<usize>,
+    /// Number of IPv6 extension headers.
+    pub extensions: usize,
 }
 
 fn word(bytes: &[u8], offset: usize) -> Option<u16> {
@@ -87,6 +89,7 @@ fn layers_of_ip(frame: &[u8], ethertype: u16, ip: usize) -> Option<Layers> {
                 fragment: (usize::from(fragment & 0x1fff) * 8, fragment & 0x2000 != 0),
                 identification: word(header, 4)?.into(),
                 fragment_header: None,
+                extensions: 0,
             })
         }
         0x86dd => {
@@ -107,6 +110,7 @@ fn layers_of_ip(frame: &[u8], ethertype: u16, ip: usize) -> Option<Layers> {
                 fragment: (0, false),
                 identification: 0,
                 fragment_header: None,
+                extensions: 0,
             };
             while matches!(layers.protocol, 0 | 43 | 44 | 51 | 60) && layers.fragment.0 == 0 {
                 let at = layers.transport;
@@ -121,6 +125,7 @@ fn layers_of_ip(frame: &[u8], ethertype: u16, ip: usize) -> Option<Layers> {
                     (51, units) => (units + 2) * 4,
                     (_, units) => (units + 1) * 8,
                 };
+                layers.extensions += 1;
                 layers.protocol = frame[at];
                 layers.transport += length;
                 layers.length = layers.length.checked_sub(length)?;

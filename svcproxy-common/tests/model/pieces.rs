@@ -104,12 +104,30 @@ fn seal_header(frame: &mut [u8]) {
 
 /// The error of type and code that `router` sends about a frame's packet, of which it quotes the IP header and so many
 /// bytes more.
-pub fn error(router: IpAddr, (kind, code): (u8, u8), mtu: u16, about: &[u8], bytes: usize) -> Vec<u8> {
+pub fn error(router: IpAddr, kind: (u8, u8), mtu: u16, about: &[u8], bytes: usize) -> Vec<u8> {
     let layers = judge::layers(about).unwrap();
     let end = about.len().min(layers.transport + bytes);
-    let quoted = &about[layers.ip..end];
-    let mut frame = about[..layers.ip].to_vec();
-    match (router, layers.src) {
+    error_quoting(
+        router,
+        layers.src,
+        kind,
+        mtu,
+        &about[..layers.ip],
+        &about[layers.ip..end],
+    )
+}
+
+/// The same about anything, behind the Ethernet header given.
+pub fn error_quoting(
+    src: IpAddr,
+    dst: IpAddr,
+    (kind, code): (u8, u8),
+    mtu: u16,
+    ethernet: &[u8],
+    quoted: &[u8],
+) -> Vec<u8> {
+    let mut frame = ethernet.to_vec();
+    match (src, dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
             frame.extend([0x45, 0]);
             frame.extend((28 + quoted.len() as u16).to_be_bytes());
@@ -122,7 +140,7 @@ pub fn error(router: IpAddr, (kind, code): (u8, u8), mtu: u16, about: &[u8], byt
             frame.extend([58, 64]);
             frame.extend([src.octets(), dst.octets()].concat());
         }
-        _ => panic!("{router} has another family"),
+        _ => panic!("{src} and {dst} are of two families"),
     }
     frame.extend([kind, code, 0, 0, 0, 0]);
     frame.extend(mtu.to_be_bytes());

@@ -60,15 +60,25 @@ impl Scene {
             services,
         };
         let policy = policy(random);
-        let targets = model.services.iter().flat_map(|service| targets(service, &model.node)).collect();
+        let targets = model
+            .services
+            .iter()
+            .flat_map(|service| targets(service, &model.node))
+            .collect();
         let clients = Ip::ALL.into_iter().flat_map(|ip| {
             let outside = (1..=4).map(move |number| ip.client(number, 0).ip());
             let pods = (1..=3).map(move |number| ip.pod(number, 0).ip());
             outside.chain(pods)
         });
-        let balanced = model.services.iter().flat_map(|service| service.load_balancer_ips.clone());
+        let balanced = model
+            .services
+            .iter()
+            .flat_map(|service| service.load_balancer_ips.clone());
         Self {
-            clients: clients.chain(NODE_ADDRESSES.map(|ip| ip.parse().unwrap())).chain(balanced).collect(),
+            clients: clients
+                .chain(NODE_ADDRESSES.map(|ip| ip.parse().unwrap()))
+                .chain(balanced)
+                .collect(),
             policy,
             hooks,
             deliveries,
@@ -86,7 +96,10 @@ pub(super) fn choose<'a, T>(random: &mut Rng, all: &'a [T]) -> &'a T {
 
 /// Some of these, parsed.
 fn subset<T: std::str::FromStr<Err: std::fmt::Debug>>(random: &mut Rng, all: &[&str]) -> Vec<T> {
-    all.iter().filter(|_| random.bool()).map(|text| text.parse().unwrap()).collect()
+    all.iter()
+        .filter(|_| random.bool())
+        .map(|text| text.parse().unwrap())
+        .collect()
 }
 
 fn policy(random: &mut Rng) -> NodePolicy {
@@ -100,26 +113,40 @@ fn policy(random: &mut Rng) -> NodePolicy {
             _ => NodePortAddresses::All,
         },
         masquerade_ports: match random.u8(..3) {
-            0 => PortRange { first: 61_000, last: 61_001 },
+            0 => PortRange {
+                first: 61_000,
+                last: 61_001,
+            },
             _ => PortRange::MASQUERADE,
         },
     }
 }
 
 fn service(random: &mut Rng, number: u16) -> Service {
-    let families: &[Ip] = choose(random, &[&[Ip::V4][..], &[Ip::V6], &[Ip::V4, Ip::V6]]);
+    let families: &[Ip] = *choose(random, &[&[Ip::V4][..], &[Ip::V6], &[Ip::V4, Ip::V6]]);
     let mut addresses = |first: u16| -> Vec<IpAddr> {
-        let ips = families.iter().flat_map(|ip| [first, first + 1].map(|host| external(*ip, host)));
+        let ips = families
+            .iter()
+            .flat_map(|ip| [first, first + 1].map(|host| external(*ip, host)));
         ips.filter(|_| random.u8(..3) == 0).collect()
     };
     let (external_ips, load_balancer_ips) = (addresses(number * 4 + 1), addresses(number * 4 + 3));
     let traffic_policy = |random: &mut Rng| *choose(random, &[TrafficPolicy::Cluster, TrafficPolicy::Local]);
-    let ranges = ["10.0.0.0/30", "10.244.0.0/16", "fd00:a::/126", "fd00:244::/64", "192.0.2.0/24"];
+    let ranges = [
+        "10.0.0.0/30",
+        "10.244.0.0/16",
+        "fd00:a::/126",
+        "fd00:244::/64",
+        "192.0.2.0/24",
+    ];
     let filtered = random.bool();
     let mut ports: Vec<ServicePort> = Vec::new();
     for nth in 0..random.u16(1..=3) {
         let (protocol, port) = (*choose(random, &[TCP, UDP, SCTP]), *choose(random, &[80, 443, 53]));
-        if ports.iter().any(|other| (other.protocol, other.port) == (protocol, port)) {
+        if ports
+            .iter()
+            .any(|other| (other.protocol, other.port) == (protocol, port))
+        {
             continue;
         }
         ports.push(ServicePort {
@@ -173,7 +200,10 @@ fn endpoints(random: &mut Rng) -> Vec<Endpoint> {
             3..=6 => ip.other_pod(host, 0).ip(),
             _ => ip.pod(host, 0).ip(),
         };
-        if endpoints.iter().any(|other| (other.address, other.port) == (address, port)) {
+        if endpoints
+            .iter()
+            .any(|other| (other.address, other.port) == (address, port))
+        {
             continue;
         }
         let (ready, serving, terminating) = match random.u8(..8) {

@@ -86,7 +86,12 @@ impl<'a> Traffic<'a> {
             1 => protocol = *choose(random, &[TCP, UDP, SCTP]),
             _ => {}
         }
-        let of_family: Vec<IpAddr> = scene.clients.iter().copied().filter(|ip| ip.is_ipv4() == dst.is_ipv4()).collect();
+        let of_family: Vec<IpAddr> = scene
+            .clients
+            .iter()
+            .copied()
+            .filter(|ip| ip.is_ipv4() == dst.is_ipv4())
+            .collect();
         let client = *choose(random, &of_family);
         let src = SocketAddr::new(client, random.u16(5000..5000 + PORTS));
         let flags = *choose(random, &["S", "S", "S", ".", ".", ".", "P.", "F.", "R", "S."]);
@@ -100,8 +105,15 @@ impl<'a> Traffic<'a> {
         }
         let frame = choose(&mut self.random, &self.recent);
         let layers = judge::layers(frame)?;
-        let port = |offset: usize| Some(u16::from_be_bytes(*frame.get(layers.transport + offset..)?.first_chunk()?));
-        let (src, dst) = (SocketAddr::new(layers.dst, port(2)?), SocketAddr::new(layers.src, port(0)?));
+        let port = |offset: usize| {
+            Some(u16::from_be_bytes(
+                *frame.get(layers.transport + offset..)?.first_chunk()?,
+            ))
+        };
+        let (src, dst) = (
+            SocketAddr::new(layers.dst, port(2)?),
+            SocketAddr::new(layers.src, port(0)?),
+        );
         let protocol = match layers.protocol {
             6 => TCP,
             17 => UDP,
@@ -153,7 +165,13 @@ impl<'a> Traffic<'a> {
             Ip::V6 => *choose(random, &[(2, 0), (1, 4), (3, 0), (4, 0), (128, 0), (135, 0)]),
         };
         let bytes = *choose(random, &[8, 8, 8, 20, 64, 500, 0, 3]);
-        Some(pieces::error(router, kind, *choose(random, &[0, 1280, 1400]), about, bytes))
+        Some(pieces::error(
+            router,
+            kind,
+            *choose(random, &[0, 1280, 1400]),
+            about,
+            bytes,
+        ))
     }
 
     /// The same packet as fragments, of which the first is returned and the others follow.
@@ -178,11 +196,16 @@ impl<'a> Traffic<'a> {
     fn foreign(&mut self) -> Vec<u8> {
         let random = &mut self.random;
         let ip = *choose(random, &Ip::ALL);
-        let (src, dst) = (ip.client(1, 5000), *choose(random, &[ip.vip(1, 80), ip.vip(99, 80), ip.pod(1, 80)]));
+        let (src, dst) = (
+            ip.client(1, 5000),
+            *choose(random, &[ip.vip(1, 80), ip.vip(99, 80), ip.pod(1, 80)]),
+        );
         let protocol = if ip == Ip::V4 { 9 } else { 6 };
         match random.u8(..4) {
             0 => arp(),
-            1 => tcp(src, dst, "S").edit(protocol, *choose(random, &[1, 2, 47, 50, 58, 59, 103])).bytes(),
+            1 => tcp(src, dst, "S")
+                .edit(protocol, *choose(random, &[1, 2, 47, 50, 58, 59, 103]))
+                .bytes(),
             2 => tcp(src, dst, "S").vlans(3).bytes(),
             _ => tcp(ip.pod(1, 8080), src, "S.").bytes(),
         }
@@ -191,9 +214,15 @@ impl<'a> Traffic<'a> {
     /// Bytes that only begin like a packet.
     fn noise(&mut self) -> Vec<u8> {
         let random = &mut self.random;
-        let ethertype: &[u8] = choose(random, &[&[0x08, 0][..], &[0x86, 0xdd], &[0x81, 0, 0, 1, 8, 0], &[0x88, 0xa8]]);
+        let ethertype: &[u8] = *choose(
+            random,
+            &[&[0x08, 0][..], &[0x86, 0xdd], &[0x81, 0, 0, 1, 8, 0], &[0x88, 0xa8]],
+        );
         let length = random.usize(15..120);
-        let mut frame: Vec<u8> = (0..12).map(|_| random.u8(..)).chain(ethertype.iter().copied()).collect();
+        let mut frame: Vec<u8> = (0..12)
+            .map(|_| random.u8(..))
+            .chain(ethertype.iter().copied())
+            .collect();
         frame.extend((frame.len()..length).map(|_| random.u8(..)));
         if let Some(version) = frame.get_mut(12 + ethertype.len()) {
             *version = *choose(random, &[0x45, 0x46, 0x4f, 0x60, 0x61, *version]);
@@ -228,6 +257,8 @@ fn options(random: &mut Rng, frame: Frame, is_v4: bool) -> Frame {
         return frame.options(random.usize(1..11));
     }
     let kinds = [(0, 1), (60, 1), (60, 3), (43, 1), (51, 3), (44, 1)];
-    let headers: Vec<_> = (0..*choose(random, &[1, 1, 2, 3, 6, 7])).map(|_| *choose(random, &kinds)).collect();
+    let headers: Vec<_> = (0..*choose(random, &[1, 1, 2, 3, 6, 7]))
+        .map(|_| *choose(random, &kinds))
+        .collect();
     frame.extensions(&headers)
 }
