@@ -17,7 +17,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::{RunArgs, cleanup, lock::Lock, network::NodeNetwork};
 use crate::{
-    datapath::{Datapath, links, preflight, sweep},
+    datapath::{Datapath, links, preflight, sockets, sweep},
     input::{self, Input},
     manifest::Severity,
     model::{Endpoint, Model, Node, Service},
@@ -198,6 +198,32 @@ impl Proxy<'_> {
         Ok(self.datapath.maps.set_interfaces(self.network.links(), &self.on_xdp)?)
     }
 
+    /// Has this node's own processes reach Services, where there are cgroups.
+    fn attach_to_sockets(&mut self) -> anyhow::Result<()> {
+        let root = match &self.args.cgroup_root {
+            Some(named) => Some(named.clone()),
+            None => sockets::cgroup_root()?,
+        };
+        let Some(root) = root else {
+            warn!(
+                "no cgroup2 file system is mounted: this node's own processes do not reach Services                  (`mount -t cgroup2 none DIR`, and start again)"
+            );
+            return Ok(());
+        };
+        self.datapath.attach_sockets(&self.links_dir(), &root)?;
+        info!(
+            "this node's own processes reach Services: attached to the sockets of cgroup {}",
+            root.display()
+        );
+        if self.args.cgroup_root.is_none() && !sockets::is_root_cgroup(&root) {
+            warn!(
+                "{} is not the root of the host's cgroups: only processes below it reach Services; mount the host's and                  name it with --cgroup-root",
+                root.display()
+            );
+        }
+        Ok(())
+    }
+
     fn links_dir(&self) -> PathBuf {
         self.args.places.pin_dir.join("links")
     }
@@ -218,8 +244,8 @@ impl Proxy<'_> {
         }
     }
 
-    /// Programs the maps, then attaches to the listed interfaces: to all of them, or to none that was not attached
-    /// before. Those of pods follow.
+    /// Programs the maps, then attaches to the listed interfaces and the node's sockets: to all of them, or to none that
+    /// was not attached before. Those of pods follow.
     fn set_up(&mut self, model: Model, state: State) -> anyhow::Result<()> {
         self.apply(model, state)?;
         let dir = self.links_dir();
@@ -227,6 +253,7 @@ impl Proxy<'_> {
         let listed = self.network.attach_listed(self.datapath, &dir, self.args.mode.into());
         let attached = listed.and_then(|on_xdp| {
             self.on_xdp = on_xdp;
+            self.attach_to_sockets()?;
             self.attach_to_pods()
         });
         if attached.is_err() {
