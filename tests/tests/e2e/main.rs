@@ -13,6 +13,7 @@ mod get;
 mod lab;
 mod load;
 mod network;
+mod node;
 mod refusals;
 mod remote;
 mod restart;
