@@ -62,38 +62,31 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
             // SAFETY: the helper takes two numbers; a bad one makes the kernel drop the frame.
             (unsafe { bpf_redirect(ifindex, 0) }) as u32
         }
-        // Without the mark the kernel's routing takes it.
-        Ok(Verdict::Send { delivery, ifindex }) => {
-            mark(ctx, ifindex, delivery);
-            xdp_action::XDP_PASS
-        }
+        Ok(Verdict::Send { delivery, ifindex }) => leave_to_tc(ctx, ifindex, delivery),
         Ok(_) => xdp_action::XDP_PASS,
         Err(reason) => match reason.fate() {
             Fate::Pass => xdp_action::XDP_PASS,
-            Fate::Defer if mark(ctx, 0, Delivery::ROUTING) => xdp_action::XDP_PASS,
-            Fate::Drop | Fate::Reject | Fate::Defer => xdp_action::XDP_DROP,
+            Fate::Defer | Fate::Reject => leave_to_tc(ctx, 0, Delivery::ROUTING),
+            Fate::Drop => xdp_action::XDP_DROP,
         },
     }
 }
 
 /// Leaves the frame to [`tc::after_xdp`](crate::tc::after_xdp). XDP could answer for a Service without endpoints itself,
 /// or send to a veth, but `XDP_TX` and redirection into a veth need an XDP program at its other end, or the frame
-/// vanishes. False when the driver has no metadata.
+/// vanishes.
 #[inline(always)]
-fn mark(ctx: &XdpContext, ifindex: u32, delivery: Delivery) -> bool {
+fn leave_to_tc(ctx: &XdpContext, ifindex: u32, delivery: Delivery) -> u32 {
+    // Unmarked, because the driver has no metadata, it goes to the kernel's routing.
     // SAFETY: the context of the running program.
-    if unsafe { bpf_xdp_adjust_meta(ctx.ctx, -(size_of::<Mark>() as i32)) } != 0 {
-        return false;
+    if unsafe { bpf_xdp_adjust_meta(ctx.ctx, -(size_of::<Mark>() as i32)) } == 0
+        && let Some(mark) = Frame::new(ctx.metadata(), ctx.metadata_end()).at::<Mark>(0)
+    {
+        mark.marked.set(MARKED);
+        mark.ifindex.set(ifindex);
+        mark.delivery.set(delivery as u32);
     }
-    match Frame::new(ctx.metadata(), ctx.metadata_end()).at::<Mark>(0) {
-        Some(mark) => {
-            mark.marked.set(MARKED);
-            mark.ifindex.set(ifindex);
-            mark.delivery.set(delivery as u32);
-            true
-        }
-        None => false,
-    }
+    xdp_action::XDP_PASS
 }
 
 impl Packet for XdpPacket<'_> {
