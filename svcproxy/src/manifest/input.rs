@@ -23,6 +23,12 @@ pub(crate) fn read(filenames: &[PathBuf]) -> (Vec<Source>, Vec<Diagnostic>) {
     (reader.sources, reader.diagnostics)
 }
 
+/// Whether a file of this name in a directory is read.
+pub(crate) fn is_manifest_name(path: &Path) -> bool {
+    let extension = path.extension().and_then(|e| e.to_str());
+    matches!(extension, Some("yaml" | "yml" | "json"))
+}
+
 #[derive(Default)]
 struct Reader {
     sources: Vec<Source>,
@@ -41,10 +47,7 @@ impl Reader {
     }
 
     fn directory(&mut self, path: &Path) {
-        let is_manifest = |path: &PathBuf| {
-            let extension = path.extension().and_then(|e| e.to_str());
-            matches!(extension, Some("yaml" | "yml" | "json")) && !path.is_dir()
-        };
+        let is_manifest = |path: &PathBuf| is_manifest_name(path) && !path.is_dir();
         let entries = fs::read_dir(path).and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect());
         let name = path.display().to_string();
         match entries {
