@@ -110,18 +110,32 @@ impl Datapath {
         let mut ebpf = loader.load(OBJECT)?;
         let maps = Maps::of_object(&mut ebpf, pin_dir)?;
         let mut datapath = Self { ebpf, maps };
-        for program in ["svcproxy_in", "svcproxy_out"] {
+        let tc = ["svcproxy_in", "svcproxy_out", "svcproxy_after_xdp"];
+        for program in tc.into_iter().chain(Maps::SUCCESSORS) {
             datapath
                 .tc(program)
                 .and_then(SchedClassifier::load)
                 .map_err(|source| DatapathError::Program { program, source })?;
         }
+        datapath.set_successors()?;
         let program = "svcproxy_xdp";
         datapath
             .xdp()
             .and_then(Xdp::load)
             .map_err(|source| DatapathError::Program { program, source })?;
         Ok(datapath)
+    }
+
+    /// Tells the programs which others they go on to.
+    fn set_successors(&mut self) -> Result<(), DatapathError> {
+        let Self { ebpf, maps } = self;
+        for (index, program) in (0..).zip(Maps::SUCCESSORS) {
+            let loaded: Result<&SchedClassifier, _> = ebpf.program(program).expect("the object has it").try_into();
+            let fd = loaded.and_then(SchedClassifier::fd);
+            let fd = fd.map_err(|source| DatapathError::Program { program, source })?;
+            maps.successors.set(index, fd, 0).map_err(DatapathError::map("programs"))?;
+        }
+        Ok(())
     }
 
     /// The XDP program.
@@ -132,7 +146,7 @@ impl Datapath {
             .try_into()
     }
 
-    /// A tc program by name: `svcproxy_in` or `svcproxy_out`.
+    /// A tc program by name.
     pub fn tc(&mut self, name: &str) -> Result<&mut SchedClassifier, ProgramError> {
         self.ebpf
             .program_mut(name)
