@@ -9,6 +9,7 @@ pub mod health;
 pub mod input;
 pub mod manifest;
 pub mod model;
+pub mod network;
 pub mod plan;
 pub mod state;
 pub mod watch;

@@ -34,6 +34,8 @@ pub struct Model {
     /// The Services that get an address: neither headless nor ExternalName nor left to another proxy. Sorted by
     /// namespace and name.
     pub services: Vec<Service>,
+    /// Addresses of all Pods that run in a network of their own, endpoints or not: clients, perhaps. Sorted.
+    pub pods: Vec<IpAddr>,
     /// The node we are on.
     pub node: Node,
 }

@@ -1,7 +1,10 @@
 //! Pods as endpoints, where no controller has written EndpointSlices: what kube-controller-manager's endpointslice
 //! controller would do.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use k8s_openapi::{
     api::core::v1::{Container, Pod, ServicePort},
@@ -9,16 +12,29 @@ use k8s_openapi::{
 };
 
 use super::Endpoint;
-use crate::manifest::parse_ip;
+use crate::manifest::{Objects, parse_ip};
 
 /// Whether a Pod has every label of a selector and still runs.
 pub(super) fn matches(pod: &Pod, selector: &BTreeMap<String, String>) -> bool {
     let labels = pod.metadata.labels.as_ref();
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    !matches!(phase, Some("Failed" | "Succeeded"))
+    runs(pod)
         && selector
             .iter()
             .all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
+}
+
+fn runs(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    !matches!(phase, Some("Failed" | "Succeeded"))
+}
+
+/// The addresses of all Pods that run and do not share their node's network, sorted.
+pub(super) fn all_addresses(objects: &Objects) -> Vec<IpAddr> {
+    let on_host = |pod: &&Pod| pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true);
+    let pods = objects.pods.iter().map(|pod| &pod.object);
+    let of_their_own = pods.filter(|pod| runs(pod) && !on_host(pod));
+    let found: BTreeSet<IpAddr> = of_their_own.flat_map(addresses).collect();
+    found.into_iter().collect()
 }
 
 /// The Pod's addresses, at most one of each family, its first.
