@@ -133,7 +133,9 @@ impl Datapath {
             let loaded: Result<&SchedClassifier, _> = ebpf.program(program).expect("the object has it").try_into();
             let fd = loaded.and_then(SchedClassifier::fd);
             let fd = fd.map_err(|source| DatapathError::Program { program, source })?;
-            maps.successors.set(index, fd, 0).map_err(DatapathError::map("programs"))?;
+            maps.successors
+                .set(index, fd, 0)
+                .map_err(DatapathError::map("programs"))?;
         }
         Ok(())
     }

@@ -53,6 +53,11 @@ impl Health {
         self.notes().waiting = None;
     }
 
+    /// Whether a change waits to be dealt with.
+    pub fn is_waiting(&self) -> bool {
+        self.notes().waiting.is_some()
+    }
+
     /// Whether this node is on its way out.
     pub fn set_node_leaves(&self, leaves: bool) {
         self.notes().node_leaves = leaves;

@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use super::{Diagnostic, Place, Source, diagnostic::Severity};
@@ -36,10 +37,15 @@ struct Reader {
 }
 
 impl Reader {
+    /// It can be read only once; a later reading finds the same.
     fn stdin(&mut self) {
-        let mut bytes = Vec::new();
-        let result = io::stdin().lock().read_to_end(&mut bytes);
-        self.add("<stdin>".to_owned(), result.map(|_| bytes));
+        static BYTES: OnceLock<Result<Vec<u8>, String>> = OnceLock::new();
+        let bytes = BYTES.get_or_init(|| {
+            let mut bytes = Vec::new();
+            let result = io::stdin().lock().read_to_end(&mut bytes);
+            result.map(|_| bytes).map_err(|error| error.to_string())
+        });
+        self.add("<stdin>".to_owned(), bytes.clone().map_err(io::Error::other));
     }
 
     fn file(&mut self, path: &Path) {
