@@ -1,10 +1,11 @@
 //! `-f` to texts: the only place of the manifest stage that touches files.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{Mutex, PoisonError},
 };
 
 use super::{Diagnostic, Place, Source, diagnostic::Severity};
@@ -14,7 +15,14 @@ pub(crate) fn read(filenames: &[PathBuf]) -> (Vec<Source>, Vec<Diagnostic>) {
     let mut reader = Reader::default();
     for filename in filenames {
         if filename.as_os_str() == "-" {
-            reader.stdin();
+            let all = || {
+                let mut bytes = Vec::new();
+                io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+            };
+            reader.add("<stdin>".to_owned(), once(filename, all));
+        } else if is_stream(filename) {
+            let all = || fs::read(filename);
+            reader.add(filename.display().to_string(), once(filename, all));
         } else if filename.is_dir() {
             reader.directory(filename);
         } else {
@@ -30,6 +38,24 @@ pub(crate) fn is_manifest_name(path: &Path) -> bool {
     matches!(extension, Some("yaml" | "yml" | "json"))
 }
 
+/// Whether this can be read but once: a pipe, not a file.
+fn is_stream(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+}
+
+/// What a stream gave when it was read, now or the first time: a reload finds it again.
+fn once(name: &Path, read: impl FnOnce() -> io::Result<Vec<u8>>) -> io::Result<Vec<u8>> {
+    static STREAMS: Mutex<BTreeMap<PathBuf, Vec<u8>>> = Mutex::new(BTreeMap::new());
+    let mut streams = STREAMS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(bytes) = streams.get(name) {
+        return Ok(bytes.clone());
+    }
+    let bytes = read()?;
+    streams.insert(name.to_owned(), bytes.clone());
+    Ok(bytes)
+}
+
 #[derive(Default)]
 struct Reader {
     sources: Vec<Source>,
@@ -37,17 +63,6 @@ struct Reader {
 }
 
 impl Reader {
-    /// It can be read only once; a later reading finds the same.
-    fn stdin(&mut self) {
-        static BYTES: OnceLock<Result<Vec<u8>, String>> = OnceLock::new();
-        let bytes = BYTES.get_or_init(|| {
-            let mut bytes = Vec::new();
-            let result = io::stdin().lock().read_to_end(&mut bytes);
-            result.map(|_| bytes).map_err(|error| error.to_string())
-        });
-        self.add("<stdin>".to_owned(), bytes.clone().map_err(io::Error::other));
-    }
-
     fn file(&mut self, path: &Path) {
         self.add(path.display().to_string(), fs::read(path));
     }

@@ -4,8 +4,11 @@ use std::{
     fs,
     io::{Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
+    thread,
+    time::Duration,
 };
 
+use nix::{sys::stat::Mode, unistd::mkfifo};
 use svcproxy_tests::{lab::Lab, namespace::Namespace, topology::NODE};
 
 use crate::network::{bare, eventually};
@@ -17,6 +20,7 @@ const PORT: u16 = 32_000;
 fn get(from: &Namespace, target: SocketAddr, path: &str) -> Option<(u16, String)> {
     from.enter(|| {
         let mut stream = TcpStream::connect(target).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
         write!(stream, "GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
@@ -108,6 +112,22 @@ fn rule_28_healthz_answers_once_the_maps_hold_the_plan_and_a_port_in_use_stops_n
         "{}",
         daemon.log()
     );
+}
+
+/// A pipe among the manifests holds the daemon up until somebody writes to it.
+#[test]
+fn probes_are_answered_while_the_daemon_is_stuck() {
+    let lab = bare();
+    lab.set_manifests(&[("kubia.yaml", &balanced("here"))]).unwrap();
+    let daemon = lab.start_daemon("tc").unwrap();
+    let before = daemon.log().len();
+    let pipe = lab.directory().join("manifests/pipe.yaml");
+    mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!(get(&lab.node, HEALTHZ, "/livez").map(|(status, _)| status), Some(200));
+    assert!(!daemon.log()[before..].contains("reloaded"), "it was not stuck");
+    fs::write(&pipe, "").unwrap();
+    daemon.wait_for("INFO reloaded", before).unwrap();
 }
 
 #[test]
