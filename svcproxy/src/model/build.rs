@@ -114,7 +114,7 @@ pub fn build(objects: &Objects, options: &Options, state: &State) -> Built {
         },
         model: Some(Model {
             services,
-            pods: pods::all_addresses(objects),
+            pods: pods::addresses_here(objects, &node),
             node,
         }),
         diagnostics,

@@ -34,7 +34,8 @@ pub struct Model {
     /// The Services that get an address: neither headless nor ExternalName nor left to another proxy. Sorted by
     /// namespace and name.
     pub services: Vec<Service>,
-    /// Addresses of all Pods that run in a network of their own, endpoints or not: clients, perhaps. Sorted.
+    /// Addresses of the Pods that run on this node, or do not say where, in a network of their own, endpoints or not: they
+    /// may be clients. Sorted.
     pub pods: Vec<IpAddr>,
     /// The node we are on.
     pub node: Node,

@@ -11,7 +11,7 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 
-use super::Endpoint;
+use super::{Endpoint, Node};
 use crate::manifest::{Objects, parse_ip};
 
 /// Whether a Pod has every label of a selector and still runs.
@@ -28,12 +28,18 @@ fn runs(pod: &Pod) -> bool {
     !matches!(phase, Some("Failed" | "Succeeded"))
 }
 
-/// The addresses of all Pods that run and do not share their node's network, sorted.
-pub(super) fn all_addresses(objects: &Objects) -> Vec<IpAddr> {
-    let on_host = |pod: &&Pod| pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true);
-    let pods = objects.pods.iter().map(|pod| &pod.object);
-    let of_their_own = pods.filter(|pod| runs(pod) && !on_host(pod));
-    let found: BTreeSet<IpAddr> = of_their_own.flat_map(addresses).collect();
+/// The addresses of Pods that run on this node, or do not say where, in a network of their own. Sorted.
+pub(super) fn addresses_here(objects: &Objects, node: &Node) -> Vec<IpAddr> {
+    let here = |pod: &&Pod| {
+        let spec = pod.spec.as_ref();
+        let on_host = spec.and_then(|spec| spec.host_network) == Some(true);
+        let elsewhere = spec
+            .and_then(|spec| spec.node_name.as_ref())
+            .is_some_and(|name| *name != node.name);
+        runs(pod) && !on_host && !elsewhere
+    };
+    let pods = objects.pods.iter().map(|pod| &pod.object).filter(here);
+    let found: BTreeSet<IpAddr> = pods.flat_map(addresses).collect();
     found.into_iter().collect()
 }
 

@@ -44,17 +44,21 @@ pub fn interfaces_of_pods(
     cluster_cidrs: &[IpNet],
 ) -> BTreeMap<u32, Behind> {
     let routing = Routing::of(snapshot);
-    let endpoints = endpoints.into_iter().map(|ip| (ip, Behind::Endpoint(ip)));
-    let pods = pods.into_iter().map(|ip| (ip, Behind::Pod(ip)));
-    let hosts = endpoints
-        .chain(pods)
-        .flat_map(|(ip, what)| routing.interfaces(ip).map(move |index| (index, what.clone())));
+    let endpoints = endpoints.into_iter().flat_map(|ip| {
+        let routes = routing.routes(ip);
+        routes.map(move |route| (route.interface, Behind::Endpoint(ip)))
+    });
+    // What only the default route leads to is no pod of this node, or not yet.
+    let pods = pods.into_iter().flat_map(|ip| {
+        let routes = routing.routes(ip).filter(|route| route.destination.prefix_len() > 0);
+        routes.map(move |route| (route.interface, Behind::Pod(ip)))
+    });
     let within = |route: &&Route| cluster_cidrs.iter().any(|cidr| cidr.contains(&route.destination));
     let networks = snapshot.routes.iter().filter(within);
     let networks = networks.map(|route| (route.interface, Behind::PodNetwork(route.destination)));
 
     let mut found = BTreeMap::new();
-    for (index, what) in hosts.chain(networks) {
+    for (index, what) in endpoints.chain(pods).chain(networks) {
         if snapshot.link(index).is_some_and(|link| !link.loopback) {
             found.entry(index).or_insert(what);
         }
@@ -90,9 +94,8 @@ impl<'a> Routing<'a> {
         }
     }
 
-    /// The interfaces that the best route to an address leads through, several where there are several next hops; none
-    /// for the node's own addresses.
-    fn interfaces(&self, ip: IpAddr) -> impl Iterator<Item = u32> {
+    /// The best routes to an address, several where there are several next hops; none for the node's own addresses.
+    fn routes(&self, ip: IpAddr) -> impl Iterator<Item = &'a Route> {
         let longest = self.by_length.iter().rev().find_map(|(length, routes)| {
             let network = IpNet::new(ip, *length).ok()?.trunc();
             routes.get(&network)
@@ -101,7 +104,7 @@ impl<'a> Routing<'a> {
             .filter(|_| !self.own.contains(&ip))
             .map_or(&[][..], Vec::as_slice);
         let best = routes.iter().map(|route| route.metric).min();
-        let used = routes.iter().filter(move |route| Some(route.metric) == best);
-        used.map(|route| route.interface)
+        let routes = routes.iter().copied();
+        routes.filter(move |route| Some(route.metric) == best)
     }
 }

@@ -101,13 +101,20 @@ fn pods_that_are_clients_only_count_too() {
 }
 
 #[test]
-fn pods_of_the_manifests_have_addresses_while_they_run_in_a_network_of_their_own() {
+fn the_default_route_leads_to_endpoints_but_to_no_pod() {
+    assert_attached("eth0\nroute default via 192.0.2.9 dev eth0", "", "10.244.0.12", "", &[]);
+}
+
+#[test]
+fn pods_count_while_they_run_on_this_node_in_a_network_of_their_own() {
     let pod = |name: &str, spec: &str, status: &str| {
         format!("{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{{spec}}}, status: {{{status}}}}}")
     };
     let text = [
         pod("b", "", "podIPs: [{ip: 10.244.0.12}, {ip: 'fd00::12'}]"),
         pod("a", "", "podIP: 10.244.0.11"),
+        pod("here", "nodeName: here", "podIP: 10.244.0.14"),
+        pod("elsewhere", "nodeName: elsewhere", "podIP: 10.244.1.11"),
         pod("on-the-host", "hostNetwork: true", "podIP: 192.0.2.1"),
         pod("done", "", "phase: Succeeded, podIP: 10.244.0.13"),
         pod("pending", "", "phase: Pending"),
@@ -116,8 +123,15 @@ fn pods_of_the_manifests_have_addresses_while_they_run_in_a_network_of_their_own
         name: "f.yaml".into(),
         text: text.join("\n---\n"),
     };
-    let input = input::join(manifest::parse(&[source]), &Options::default(), &State::default());
-    assert_eq!(input.model.unwrap().pods, ips("10.244.0.11 10.244.0.12 fd00::12"));
+    let options = Options {
+        node_name: "here".into(),
+        ..Options::default()
+    };
+    let input = input::join(manifest::parse(&[source]), &options, &State::default());
+    assert_eq!(
+        input.model.unwrap().pods,
+        ips("10.244.0.11 10.244.0.12 10.244.0.14 fd00::12")
+    );
 }
 
 #[test]
