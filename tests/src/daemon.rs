@@ -145,6 +145,18 @@ impl Daemon {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Waits until it says `text`, after the first `from` bytes of its log.
+    pub fn wait_for(&self, text: &str, from: usize) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.log().get(from..).unwrap_or_default().contains(text) {
+            if Instant::now() > deadline {
+                bail!("svcproxy does not say {text:?}:\n{}", self.log());
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
     /// Asks it to end with SIGTERM and waits until it has.
     pub fn stop(mut self) -> Result<ExitStatus> {
         self.terminate()?;

@@ -1,11 +1,13 @@
 //! The command line: `svcproxy [--iface … -f …]` runs the proxy, the subcommands ask and check.
 
+mod changes;
 mod check;
 mod cleanup;
 pub mod get;
 mod lock;
 mod network;
 mod node;
+mod proxy;
 mod run;
 
 use std::{net::SocketAddr, path::PathBuf};

@@ -15,6 +15,7 @@ mod family;
 mod networks;
 mod numbers;
 mod regions;
+mod serving;
 mod sets;
 mod text;
 mod ways;
@@ -25,6 +26,7 @@ pub use self::{
     contents::{FamilyMaps, MapAddress, MapContents, Prefix, sets_of},
     diff::{Diff, FamilyStep, SlotRun, Step},
     error::PlanError,
+    serving::{Serving, UdpEndpoints},
 };
 use self::{family::Planner, numbers::service_numbers};
 use crate::model::{Model, NodePolicy};
