@@ -120,6 +120,14 @@ pub enum DatapathError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// No network namespace for a rehearsal.
+    #[error(
+        "could not make a network namespace to ask the program in ({0}): run svcproxy with sudo, or grant it CAP_SYS_ADMIN"
+    )]
+    Namespace(std::io::Error),
+    /// A program ended without counting its packet.
+    #[error("the program counted no reason for its verdict: that is a bug in svcproxy")]
+    NotCounted,
     /// The kernel's list of interfaces could not be read.
     #[error("could not read the interfaces from netlink: {0}")]
     Netlink(String),

@@ -88,6 +88,20 @@ impl Datapath {
     ///
     /// When the kernel refuses, or when the pinned maps are of another layout.
     pub fn load(pin_dir: Option<&Path>, sizes: &Sizes) -> Result<Self, DatapathError> {
+        let mut datapath = Self::with_maps(pin_dir, sizes)?;
+        for program in ["svcproxy_in", "svcproxy_out"] {
+            datapath.load_tc(program)?;
+        }
+        let program = "svcproxy_xdp";
+        datapath
+            .xdp()
+            .and_then(Xdp::load)
+            .map_err(|source| DatapathError::Program { program, source })?;
+        Ok(datapath)
+    }
+
+    /// The maps, and the programs not yet loaded.
+    pub(super) fn with_maps(pin_dir: Option<&Path>, sizes: &Sizes) -> Result<Self, DatapathError> {
         if let Some(dir) = pin_dir
             && Self::is_pinned(dir)
         {
@@ -109,19 +123,14 @@ impl Datapath {
         }
         let mut ebpf = loader.load(OBJECT)?;
         let maps = Maps::of_object(&mut ebpf, pin_dir)?;
-        let mut datapath = Self { ebpf, maps };
-        for program in ["svcproxy_in", "svcproxy_out"] {
-            datapath
-                .tc(program)
-                .and_then(SchedClassifier::load)
-                .map_err(|source| DatapathError::Program { program, source })?;
-        }
-        let program = "svcproxy_xdp";
-        datapath
-            .xdp()
-            .and_then(Xdp::load)
-            .map_err(|source| DatapathError::Program { program, source })?;
-        Ok(datapath)
+        Ok(Self { ebpf, maps })
+    }
+
+    /// Loads a tc program by name.
+    pub(super) fn load_tc(&mut self, program: &'static str) -> Result<(), DatapathError> {
+        self.tc(program)
+            .and_then(SchedClassifier::load)
+            .map_err(|source| DatapathError::Program { program, source })
     }
 
     /// The XDP program.

@@ -14,6 +14,7 @@ mod error;
 mod family;
 mod networks;
 mod numbers;
+mod reach;
 mod regions;
 mod sets;
 mod text;
@@ -25,6 +26,7 @@ pub use self::{
     contents::{FamilyMaps, MapAddress, MapContents, Prefix, sets_of},
     diff::{Diff, FamilyStep, SlotRun, Step},
     error::PlanError,
+    reach::{Inconsistent, Reach},
 };
 use self::{family::Planner, numbers::service_numbers};
 use crate::model::{Model, NodePolicy};

@@ -196,10 +196,7 @@ fn assert_serves(contents: &MapContents, model: &Model, policy: &NodePolicy) {
             for protocol in [Protocol::TCP, Protocol::SCTP] {
                 let dst = SocketAddr::new(dst, port);
                 let expected = decide(model, policy, src, dst, protocol);
-                let planned = match dst.ip() {
-                    IpAddr::V4(_) => outcome::<V4Addr>(contents, src, dst, protocol),
-                    IpAddr::V6(_) => outcome::<V6Addr>(contents, src, dst, protocol),
-                };
+                let planned = outcome(contents, src, dst, protocol);
                 let of_rules = (expected.reason, expected.backends.clone(), expected.masquerade);
                 assert_eq!(planned, of_rules, "{src} → {dst}/{protocol}");
             }

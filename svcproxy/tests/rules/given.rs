@@ -173,10 +173,7 @@ impl Cluster {
                 "{client} → {destination}: {}",
                 expected.reason.description()
             );
-            let planned = match dst.ip() {
-                IpAddr::V4(_) => outcome::<V4Addr>(&maps, src, dst, protocol),
-                IpAddr::V6(_) => outcome::<V6Addr>(&maps, src, dst, protocol),
-            };
+            let planned = outcome(&maps, src, dst, protocol);
             let of_rules = (expected.reason, expected.backends, expected.masquerade);
             assert_eq!(planned, of_rules, "the plan, {client} → {destination}");
         }
