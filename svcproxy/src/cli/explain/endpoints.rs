@@ -47,7 +47,7 @@ pub(super) fn list(explained: &Explanation<'_>, paint: Paint, mut line: impl FnM
 
 /// The set that the connection chooses from, as the rules find it.
 fn selection<'a>(explained: &Explanation<'a>) -> Option<(&'a ServicePort, &'a Node, Selection<'a>)> {
-    let (model, _) = explained.rules?;
+    let (model, _) = explained.known.rules?;
     let (service, record) = (explained.model_service()?, explained.service?.port?);
     let is_meant = |port: &&ServicePort| port.port == record.port && port.protocol.to_string() == record.protocol;
     let port = service.ports.iter().find(is_meant)?;

@@ -13,6 +13,8 @@ mod packet;
 mod paint;
 mod question;
 mod scene;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::{

@@ -10,14 +10,14 @@ use super::{
     answer::{Answer, agrees_with_maps, agrees_with_rules, answer, answer_of_flow},
     names::{self, Named},
     packet::first_packet,
-    question::Question,
+    question::{Destination, Question},
 };
 use crate::{
     cli::{ExplainArgs, InputArgs, PlaceArgs},
     conformance::decide,
     datapath::{
         Maps, links, preflight,
-        rehearsal::{ExistingFlow, Memory, Rehearsal},
+        rehearsal::{ExistingFlow, Finding, Memory, Rehearsal},
     },
     input::{self, Input},
     model::{Family, Model, NodePolicy, Options, Service},
@@ -45,6 +45,17 @@ struct Live {
     hooks: Vec<String>,
 }
 
+/// What is known besides the question.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub(super) contents: &'a MapContents,
+    pub(super) state: &'a State,
+    /// What the manifests and flags say, when they are given.
+    pub(super) rules: Option<&'a (Model, NodePolicy)>,
+    /// The hooks of the running datapath, when they are not.
+    pub(super) hooks: Option<&'a [String]>,
+}
+
 /// An answer, and what it was found by.
 pub(super) struct Explanation<'a> {
     pub(super) question: Question,
@@ -52,18 +63,43 @@ pub(super) struct Explanation<'a> {
     pub(super) reach: Reach,
     pub(super) memory: Memory,
     pub(super) service: Option<Named<'a>>,
-    pub(super) state: &'a State,
-    pub(super) rules: Option<&'a (Model, NodePolicy)>,
-    /// The hooks of the running datapath.
-    pub(super) hooks: Option<&'a [String]>,
+    pub(super) known: Known<'a>,
     /// `--cluster-cidr` of the question's family.
     pub(super) pod_networks: Vec<IpNet>,
 }
 
 impl<'a> Explanation<'a> {
+    /// Puts names to what the program and the maps have said.
+    pub(super) fn new(question: Question, finding: &Finding, reach: Reach, memory: Memory, known: Known<'a>) -> Self {
+        let Destination { socket, protocol } = question.dst;
+        let way = reach.entry.map(|entry| entry.way);
+        let service = way.and_then(|way| names::find(known.state, socket, protocol, way));
+        let qualified = match (&service, way) {
+            (Some(service), _) => Some(service.qualified()),
+            // In the maps, but not in the state file.
+            (None, Some(Way::OTHER_PORT)) => Some("<unknown>".to_owned()),
+            (None, Some(_)) => Some(format!("<unknown>:{}", socket.port())),
+            (None, None) => None,
+        };
+        let family = Family::of(socket.ip());
+        let mut explained = Self {
+            question,
+            answer: answer(finding, &reach, qualified),
+            pod_networks: known.contents.networks_of(Network::PODS, family),
+            reach,
+            memory,
+            service,
+            known,
+        };
+        if let Some(flow) = explained.flow() {
+            explained.answer = answer_of_flow(&flow, explained.answer);
+        }
+        explained
+    }
+
     /// The Service in the manifests, where there are any.
     pub(super) fn model_service(&self) -> Option<&'a Service> {
-        let (model, _) = self.rules?;
+        let (model, _) = self.known.rules?;
         let name = self.service?.name;
         model.services.iter().find(|service| service.name.to_string() == name)
     }
@@ -141,32 +177,16 @@ impl Scene {
             let expected = decide(model, policy, question.src.address, connection.dst, connection.protocol);
             agrees_with_rules(&question, &finding, &reach, &expected)?;
         }
-        let way = reach.entry.map(|entry| entry.way);
-        let service = way.and_then(|way| names::find(&self.state, connection.dst, connection.protocol, way));
-        let qualified = match (&service, way) {
-            (Some(service), _) => Some(service.qualified()),
-            // In the maps, but not in the state file.
-            (None, Some(Way::OTHER_PORT)) => Some("<unknown>".to_owned()),
-            (None, Some(_)) => Some(format!("<unknown>:{}", connection.dst.port())),
-            (None, None) => None,
-        };
-        let mut explained = Explanation {
-            question,
-            answer: answer(&finding, &reach, qualified),
-            pod_networks: self
-                .contents
-                .networks_of(Network::PODS, Family::of(question.src.address)),
-            reach,
-            memory,
-            service,
+        Ok(Explanation::new(question, &finding, reach, memory, self.known()))
+    }
+
+    fn known(&self) -> Known<'_> {
+        Known {
+            contents: &self.contents,
             state: &self.state,
             rules: self.rules.as_ref(),
             hooks: self.live.as_ref().map(|live| &live.hooks[..]),
-        };
-        if let Some(flow) = explained.flow() {
-            explained.answer = answer_of_flow(&flow, explained.answer);
         }
-        Ok(explained)
     }
 }
 

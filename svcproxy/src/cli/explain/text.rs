@@ -114,7 +114,7 @@ fn service(explained: &Explanation<'_>) -> String {
         }
         None => {
             let mut text = format!("none has {address} with port {port}/{protocol}");
-            for other in names::at(explained.state, address) {
+            for other in names::at(explained.known.state, address) {
                 let _ = write!(text, "; {} has it with {}", other.name, ports(other.record));
             }
             return text;
@@ -220,7 +220,7 @@ fn hook(explained: &Explanation<'_>) -> String {
         return "none on an interface: this node's own connections are translated when its processes connect"
             .to_owned();
     }
-    match explained.hooks {
+    match explained.known.hooks {
         None => "XDP or tcx ingress of the interface that it comes in by".to_owned(),
         Some([]) => "none: svcproxy is attached to no interface".to_owned(),
         Some(hooks) => format!("whichever it comes in by of {}", Joined(hooks)),
