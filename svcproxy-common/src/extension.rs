@@ -57,7 +57,8 @@ pub fn walk<P: Packet>(packet: &P, offset: u32, first: u8) -> Chain {
         identification: 0,
     };
     for _ in 0..MOST {
-        // A bound for the verifier; six headers of 2 kB are not longer.
+        // Bounds for the verifier; six headers of 2 kB are not longer.
+        chain.length = packet.opaque(chain.length) & 0x3fff;
         let at = (offset + u32::from(chain.length)) as usize & 0x3fff;
         match chain.protocol {
             FRAGMENT => {

@@ -32,6 +32,21 @@ pub struct Datagram<A> {
     pub identification: u32,
 }
 
+impl<A> Datagram<A> {
+    /// The same, as one case to the verifier.
+    #[inline(always)]
+    pub fn settled<P: Packet>(mut self, packet: &P) -> Self {
+        if !P::PLAIN {
+            self.transport = packet.settled(self.transport);
+            self.protocol = packet.opaque(self.protocol);
+            self.length = packet.opaque(self.length);
+            self.piece = packet.opaque(self.piece);
+            self.identification = packet.opaque(self.identification);
+        }
+        self
+    }
+}
+
 /// Which piece of a datagram a packet is.
 #[repr(u8)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -176,7 +191,7 @@ impl Family for V6 {
         };
         if extension::is_extension(next_header) {
             if P::PLAIN {
-                return Err(Reason::LeftToTc);
+                return Err(Reason::NotPlain);
             }
             let Chain {
                 protocol,

@@ -16,12 +16,27 @@ pub trait Packet {
     /// The delivery this hook can carry out itself, while the packet has not been routed.
     const DELIVERY: Delivery;
 
-    /// Whether everything but plain TCP and UDP (untagged, whole, behind nothing but the IP header) is left to a later
-    /// hook on the packet's way.
+    /// Whether everything but plain TCP and UDP (untagged, whole, behind nothing but the IP header) is left to another
+    /// program. The kernel's verifier follows every combination of headers into all that comes after; those of every
+    /// protocol are more than it takes, and packets pay for what they do not use.
     const PLAIN: bool;
+
+    /// The same value, of which the kernel's verifier knows nothing any more: packets that differ in nothing else are one
+    /// case to it from here on.
+    fn opaque<T: Copy>(&self, value: T) -> T;
 
     /// A view of the header at `offset` bytes from the start of the frame; `None` when the packet ends before it.
     fn at<T: Wire>(&self, offset: usize) -> Option<&T>;
+
+    /// An offset in the frame that can have many values, as one case to the verifier.
+    #[inline(always)]
+    fn settled(&self, offset: usize) -> usize {
+        match Self::PLAIN {
+            true => offset,
+            // A bound that every frame keeps: the headers of a packet end long before.
+            false => self.opaque(offset) & 0x3fff,
+        }
+    }
 
     /// Length of the frame, bytes.
     fn frame_len(&self) -> u32;

@@ -11,7 +11,7 @@ use crate::{
     abi::{Address as _, FlowKey, Protocol, V4Addr, V6Addr},
     connection::{self, Attended},
     family::{Datagram, Family, Piece, V4, V6},
-    flow::{TcpFlags, Translation},
+    flow::Translation,
     fragment, icmp, policy,
     transport::{self, Transport},
     wire::{Ethernet, Vlan},
@@ -47,7 +47,7 @@ where
     // One tag or two; the second is never an outer one.
     if ethertype == VLAN || ethertype == OUTER_VLAN {
         if P::PLAIN {
-            return Err(Reason::LeftToTc);
+            return Err(Reason::NotPlain);
         }
         let tag: &Vlan = packet.at(offset).ok_or(Reason::Truncated)?;
         (ethertype, offset) = (tag.ethertype.get(), offset + size_of::<Vlan>());
@@ -56,6 +56,7 @@ where
             (ethertype, offset) = (tag.ethertype.get(), offset + size_of::<Vlan>());
         }
     }
+    let offset = packet.settled(offset);
     match ethertype {
         IPV4 => translate::<V4, P, T>(packet, tables, offset),
         IPV6 => translate::<V6, P, T>(packet, tables, offset),
@@ -72,7 +73,7 @@ where
     T: Tables<F::Address>,
 {
     let header: &F::Header = packet.at(offset).ok_or(Reason::Truncated)?;
-    let datagram = F::read(packet, header, offset)?;
+    let datagram = F::read(packet, header, offset)?.settled(packet);
     let mut key = FlowKey {
         src: datagram.src,
         dst: datagram.dst,
@@ -81,26 +82,21 @@ where
         protocol: transport::protocol(datagram.protocol),
     };
     if P::PLAIN && (datagram.piece != Piece::Whole || key.protocol == Protocol::SCTP || datagram.protocol == F::ICMP) {
-        return Err(Reason::LeftToTc);
+        return Err(Reason::NotPlain);
     }
     if key.protocol == Protocol::ANY {
         return other::<F, P, T>(packet, tables, offset, &datagram, &key);
     }
-    // A later fragment has no transport header: its ports are those of the first.
-    let transport = match datagram.piece {
-        Piece::Later if fragment::follow(tables, &mut key, datagram.identification) => None,
+    let transport = Transport::read(packet, &datagram, key.protocol)?;
+    (key.src_port, key.dst_port) = transport.ports;
+    match datagram.piece {
+        Piece::Whole => {}
+        Piece::First => fragment::remember(tables, &key, datagram.identification),
+        Piece::Later if fragment::follow(tables, &mut key, datagram.identification) => {}
         Piece::Later => return Err(Reason::Fragment),
-        piece => {
-            let transport = Transport::read(packet, &datagram, key.protocol)?;
-            key.src_port = u16::from_be(transport.ports.src.get());
-            key.dst_port = u16::from_be(transport.ports.dst.get());
-            if piece == Piece::First {
-                fragment::remember(tables, &key, datagram.identification);
-            }
-            Some(transport)
-        }
-    };
-    let flags = transport.as_ref().map_or(TcpFlags::NONE, |transport| transport.flags);
+    }
+    let flags = transport.flags;
+    key.protocol = packet.opaque(key.protocol);
 
     let now = packet.now();
     let entry = match tables.flow(Table::Flows, &key) {
@@ -131,7 +127,7 @@ where
         && entry.delivery() == P::DELIVERY
         && offset == EthHdr::LEN
         && !packet.tagged()
-        && fits(packet, headers, datagram.length, transport.as_ref(), entry.mtu());
+        && fits(packet, headers, datagram.length, &transport, entry.mtu());
     if send && datagram.ttl <= 1 {
         return Err(Reason::TtlExpired);
     }
@@ -153,20 +149,18 @@ where
         ipv6: F::Address::AF == V6Addr::AF,
     };
     F::rewrite(header, entry.src(), entry.dst(), change.address_delta, send);
-    if let Some(transport) = transport {
-        let ports = (entry.src_port(), entry.dst_port());
-        transport.rewrite(packet, ports, key.protocol, datagram.length, change)?;
-    }
+    let ports = (entry.src_port(), entry.dst_port());
+    transport.rewrite(packet, ports, key.protocol, datagram.length, change)?;
     Ok(verdict)
 }
 
 /// Whether the packet, or each it will be cut into, is within the next hop's MTU. If not, the kernel's routing
 /// fragments it or tells the sender. `headers` are those of IP, `length` is what follows them.
 #[inline(always)]
-fn fits<P: Packet>(packet: &P, headers: u32, length: u32, transport: Option<&Transport<'_>>, mtu: u16) -> bool {
-    let length = match (packet.segment_payload(), transport) {
-        (payload, Some(transport)) if payload != 0 => transport.header_len + payload,
-        _ => length,
+fn fits<P: Packet>(packet: &P, headers: u32, length: u32, transport: &Transport, mtu: u16) -> bool {
+    let length = match packet.segment_payload() {
+        0 => length,
+        payload => transport.header_len + payload,
     };
     headers + length <= u32::from(mtu)
 }

@@ -5,7 +5,7 @@
 pub enum Fate {
     /// It goes on untouched.
     Pass,
-    /// It goes on to this interface's tc hook, which can do what XDP cannot.
+    /// It goes on to the program for packets that are not plain.
     Defer,
     /// It is dropped.
     Drop,
@@ -81,8 +81,8 @@ reasons! {
     NoSourcePort = 16, "no_source_port", Drop, "dropped: no source port left to tell connections apart";
     /// Nothing says which address to masquerade behind.
     NoSourceAddress = 17, "no_source_address", Drop, "dropped: no address to masquerade behind";
-    /// XDP's only: VLAN tags, fragments, extension headers, ICMP errors and SCTP are tc's.
-    LeftToTc = 18, "left_to_tc", Defer, "left by XDP to tc: tags, fragments, extension headers, ICMP errors, SCTP";
+    /// VLAN tags, fragments, extension headers, ICMP errors and SCTP are another program's, which counts them again.
+    NotPlain = 18, "not_plain", Defer, "deferred to another program: a tag, fragment, extension header, ICMP error or SCTP";
 }
 
 #[cfg(test)]
@@ -98,7 +98,7 @@ mod tests {
             let fate = match reason.fate() {
                 _ if reason == Reason::Translated => "rewritten",
                 Fate::Pass => "passed",
-                Fate::Defer => "left",
+                Fate::Defer => "deferred",
                 Fate::Drop => "dropped",
                 Fate::Reject => "rejected",
             };

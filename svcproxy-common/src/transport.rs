@@ -8,20 +8,22 @@ use crate::{
     ChecksumChange, Packet, Reason,
     abi::Protocol,
     crc32c,
-    family::Datagram,
+    family::{Datagram, Piece},
     flow::TcpFlags,
     wire::{Be16, Be32, Ports, Sctp, Tcp, Udp},
 };
 
 /// The transport header of a packet.
-pub struct Transport<'a> {
-    /// Its ports.
-    pub ports: &'a Ports,
+pub struct Transport {
+    /// Its ports, as numbers; 0 in a later fragment, which has no such header.
+    pub ports: (u16, u16),
     /// What it says about the connection.
     pub flags: TcpFlags,
     /// Its length, bytes.
     pub header_len: u32,
-    /// Where its checksum is, bytes from the start of the frame.
+    /// Where it is, bytes from the start of the frame; 0 when there is none.
+    offset: usize,
+    /// Where its checksum is.
     checksum: usize,
 }
 
@@ -39,63 +41,56 @@ pub const fn protocol(number: u8) -> Protocol {
     }
 }
 
-impl<'a> Transport<'a> {
-    /// Reads the header that `datagram` says is there. It must lie within the IP packet, not in the frame's padding.
+impl Transport {
+    /// That of a later fragment. Not an `Option` around it all: what is nothing in there is a register that was never
+    /// written, which LLVM copies all the same and the verifier refuses.
+    const NONE: Self = Self {
+        ports: (0, 0),
+        flags: TcpFlags::NONE,
+        header_len: 0,
+        offset: 0,
+        checksum: 0,
+    };
+
+    /// Reads the header that `datagram` says is there, if any. It must lie within the IP packet, not in the frame's
+    /// padding.
     #[inline(always)]
-    pub fn read<A, P: Packet>(packet: &'a P, datagram: &Datagram<A>, protocol: Protocol) -> Result<Self, Reason> {
+    pub fn read<A, P: Packet>(packet: &P, datagram: &Datagram<A>, protocol: Protocol) -> Result<Self, Reason> {
+        if datagram.piece == Piece::Later {
+            return Ok(Self::NONE);
+        }
         let offset = datagram.transport;
         // One view of the ports dominates all branches: of several views at one offset LLVM makes one bounds check and
         // new pointers, which the verifier does not know to be checked.
         let ports: &Ports = packet.at(offset).ok_or(Reason::Truncated)?;
-        let (transport, least) = match protocol {
+        let (flags, header_len, least, checksum) = match protocol {
             Protocol::UDP => {
                 let _: &Udp = packet.at(offset).ok_or(Reason::Truncated)?;
-                let (flags, header_len) = (TcpFlags::NONE, size_of::<Udp>() as u32);
-                let checksum = offset + offset_of!(Udp, checksum);
-                (
-                    Self {
-                        ports,
-                        flags,
-                        header_len,
-                        checksum,
-                    },
-                    size_of::<Udp>(),
-                )
+                let header_len = size_of::<Udp>();
+                (TcpFlags::NONE, header_len as u32, header_len, offset_of!(Udp, checksum))
             }
-            Protocol::SCTP => {
+            Protocol::SCTP if !P::PLAIN => {
                 let sctp: &Sctp = packet.at(offset).ok_or(Reason::Truncated)?;
-                let (flags, header_len) = (TcpFlags::of_chunk(sctp.chunk.get()), 12);
-                let checksum = offset + offset_of!(Sctp, checksum);
-                (
-                    Self {
-                        ports,
-                        flags,
-                        header_len,
-                        checksum,
-                    },
-                    size_of::<Sctp>(),
-                )
+                let (flags, least) = (TcpFlags::of_chunk(sctp.chunk.get()), size_of::<Sctp>());
+                (flags, offset_of!(Sctp, chunk) as u32, least, offset_of!(Sctp, checksum))
             }
             _ => {
                 let tcp: &Tcp = packet.at(offset).ok_or(Reason::Truncated)?;
-                let (flags, header_len) = (TcpFlags(tcp.flags.get()), u32::from(tcp.data_offset.get() >> 4) * 4);
-                let checksum = offset + offset_of!(Tcp, checksum);
-                (
-                    Self {
-                        ports,
-                        flags,
-                        header_len,
-                        checksum,
-                    },
-                    size_of::<Tcp>(),
-                )
+                let header_len = u32::from(tcp.data_offset.get() >> 4) * 4;
+                let flags = TcpFlags(tcp.flags.get());
+                (flags, header_len, size_of::<Tcp>(), offset_of!(Tcp, checksum))
             }
         };
         if (datagram.length as usize) < least {
-            Err(Reason::Malformed)
-        } else {
-            Ok(transport)
+            return Err(Reason::Malformed);
         }
+        Ok(Self {
+            ports: (u16::from_be(ports.src.get()), u16::from_be(ports.dst.get())),
+            flags: packet.opaque(flags),
+            header_len,
+            offset: packet.settled(offset),
+            checksum: packet.settled(offset + checksum),
+        })
     }
 
     /// Writes new ports and makes the checksum follow; `length` is that of the header and what follows it. The last
@@ -109,10 +104,14 @@ impl<'a> Transport<'a> {
         length: u32,
         change: ChecksumChange,
     ) -> Result<(), Reason> {
-        let difference = difference(self.ports.src.get() ^ src.to_be(), self.ports.dst.get() ^ dst.to_be());
-        self.ports.src.set(src.to_be());
-        self.ports.dst.set(dst.to_be());
-        if protocol == Protocol::SCTP {
+        if self.offset == 0 {
+            return Ok(());
+        }
+        let ports: &Ports = packet.at(self.offset).ok_or(Reason::RewriteFailed)?;
+        let difference = difference(ports.src.get() ^ src.to_be(), ports.dst.get() ^ dst.to_be());
+        ports.src.set(src.to_be());
+        ports.dst.set(dst.to_be());
+        if !P::PLAIN && protocol == Protocol::SCTP {
             let rest = length.wrapping_sub(size_of::<Ports>() as u32);
             return fix_sctp(packet, self.checksum as u32, difference, rest);
         }

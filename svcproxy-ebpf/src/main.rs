@@ -28,7 +28,7 @@ fn svcproxy_xdp(ctx: XdpContext) -> u32 {
 /// Packets that have come in, as skbs.
 #[classifier]
 fn svcproxy_in(ctx: TcContext) -> i32 {
-    tc::run::<true>(&ctx)
+    tc::run::<true, true>(&ctx)
 }
 
 /// Packets that have come in on an interface with [`svcproxy_xdp`]: what that one leaves to tc.
@@ -40,7 +40,19 @@ fn svcproxy_after_xdp(ctx: TcContext) -> i32 {
 /// Packets on their way out: replies of endpoints that the kernel has routed.
 #[classifier]
 fn svcproxy_out(ctx: TcContext) -> i32 {
-    tc::run::<false>(&ctx)
+    tc::run::<false, true>(&ctx)
+}
+
+/// What [`svcproxy_in`] and [`svcproxy_xdp`] leave to it: packets with tags, extension headers and the like.
+#[classifier]
+fn svcproxy_in_any(ctx: TcContext) -> i32 {
+    tc::run::<true, false>(&ctx)
+}
+
+/// What [`svcproxy_out`] leaves to it.
+#[classifier]
+fn svcproxy_out_any(ctx: TcContext) -> i32 {
+    tc::run::<false, false>(&ctx)
 }
 
 /// Not attached anywhere: run once at start, it tells the daemon how this kernel counts jiffies.

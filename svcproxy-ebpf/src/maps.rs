@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
-    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, lpm_trie::Key},
     macros::btf_map,
 };
 use svcproxy_common::{
@@ -92,6 +92,24 @@ static OPENING_V4: PerCpuArray<Opening<V4Addr>, 1> = PerCpuArray::new();
 #[btf_map(name = "opening_v6")]
 static OPENING_V6: PerCpuArray<Opening<V6Addr>, 1> = PerCpuArray::new();
 
+/// Programs that others go on to, by [`Successor`].
+#[btf_map(name = "programs")]
+pub(crate) static PROGRAMS: ProgramArray<2> = ProgramArray::new();
+
+/// Indices of `programs`.
+#[repr(u32)]
+#[derive(Clone, Copy)]
+pub(crate) enum Successor {
+    /// `svcproxy_in_any`
+    In = 0,
+    /// `svcproxy_out_any`
+    Out = 1,
+}
+
+/// A value on its way through memory, where the verifier does not follow it.
+#[btf_map(name = "opaque")]
+static OPAQUE: PerCpuArray<u64, 1> = PerCpuArray::new();
+
 /// By ifindex; see [`Interface`].
 #[btf_map(name = "interfaces")]
 pub(crate) static INTERFACES: HashMap<u32, Interface, INTERFACES_MAX, SPARSE> = HashMap::new();
@@ -116,6 +134,21 @@ impl Maps {
             Err(reason) => Self::count(reason),
         }
         outcome
+    }
+
+    /// The same value, unknown to the verifier.
+    #[inline(always)]
+    pub(crate) fn opaque<T: Copy>(value: T) -> T {
+        const { assert!(size_of::<T>() <= size_of::<u64>() && align_of::<T>() <= align_of::<u64>()) };
+        match OPAQUE.get_ptr_mut(0) {
+            // SAFETY: the slot has room for it, is this CPU's own, and programs of these types do not nest on one CPU.
+            Some(slot) => unsafe {
+                let slot = slot.cast::<T>();
+                slot.write_volatile(value);
+                slot.read_volatile()
+            },
+            None => value, // an array has its first slot
+        }
     }
 
     #[inline(always)]

@@ -17,17 +17,17 @@ use svcproxy_common::{
 use crate::{
     access::Frame,
     clock, fib,
-    maps::Maps,
+    maps::{Maps, PROGRAMS, Successor},
     reject,
-    xdp::{LEFT_TO_TC, LeftToTc},
+    xdp::{LEFT_TO_TC, Mark},
 };
 
 /// Bytes that must be in one piece of memory: enough for an ICMP error with all it quotes. Drivers that keep headers
 /// apart from payload leave at least this much in the head (virtio-net's `GOOD_COPY_LEN`), so that this costs nothing.
 const HEADERS: u32 = 128;
 
-/// An skb on its way in (`IN`) or out, and the program that looks at it.
-struct TcPacket<'a, const IN: bool> {
+/// An skb on its way in (`IN`) or out, and the program that looks at it: that for plain packets or that for any.
+struct TcPacket<'a, const IN: bool, const PLAIN: bool> {
     ctx: &'a TcContext,
     frame: Frame,
 }
@@ -35,13 +35,14 @@ struct TcPacket<'a, const IN: bool> {
 /// Runs the decision code on an skb and turns its verdict into tc's. What is not ours is left to the next program
 /// (`TCX_NEXT`), as is what the kernel shall route.
 #[inline(always)]
-pub(crate) fn run<const IN: bool>(ctx: &TcContext) -> i32 {
-    match Maps::counted(translate::<IN>(ctx)) {
+pub(crate) fn run<const IN: bool, const PLAIN: bool>(ctx: &TcContext) -> i32 {
+    match Maps::counted(translate::<IN, PLAIN>(ctx)) {
         Ok(Verdict::Route) => TC_ACT_UNSPEC,
         // SAFETY: the helper takes two numbers; a bad one makes the kernel drop the packet.
         Ok(Verdict::Send { ifindex }) => (unsafe { bpf_redirect_peer(ifindex, 0) }) as i32,
         Err(reason) => match reason.fate() {
-            Fate::Pass | Fate::Defer => TC_ACT_UNSPEC,
+            Fate::Pass => TC_ACT_UNSPEC,
+            Fate::Defer => defer(ctx, if IN { Successor::In } else { Successor::Out }),
             Fate::Drop => TC_ACT_SHOT,
             Fate::Reject => reject::reject(ctx),
         },
@@ -53,21 +54,29 @@ pub(crate) fn run<const IN: bool>(ctx: &TcContext) -> i32 {
 pub(crate) fn after_xdp(ctx: &TcContext) -> i32 {
     // SAFETY: the context of the running program.
     let metadata = unsafe { (*ctx.skb.skb).data_meta } as usize;
-    match Frame::new(metadata, ctx.data()).at::<LeftToTc>(0) {
-        Some(mark) if mark.get() == LEFT_TO_TC => run::<true>(ctx),
+    match Frame::new(metadata, ctx.data()).at::<Mark>(0) {
+        Some(mark) if mark.get() == LEFT_TO_TC => defer(ctx, Successor::In),
         _ => TC_ACT_UNSPEC,
     }
 }
 
+/// Goes on in another program.
 #[inline(always)]
-fn translate<const IN: bool>(ctx: &TcContext) -> Result<Verdict, Reason> {
+fn defer(ctx: &TcContext, successor: Successor) -> i32 {
+    // SAFETY: nothing here waits to be dropped.
+    unsafe { PROGRAMS.tail_call(ctx, successor as u32) };
+    TC_ACT_UNSPEC // the daemon has not put it there yet
+}
+
+#[inline(always)]
+fn translate<const IN: bool, const PLAIN: bool>(ctx: &TcContext) -> Result<Verdict, Reason> {
     let head = (ctx.data_end() - ctx.data()) as u32;
     if head < HEADERS && head < ctx.len() {
         let wanted = if ctx.len() < HEADERS { ctx.len() } else { HEADERS };
         ctx.pull_data(wanted).map_err(|_| Reason::Truncated)?;
     }
     process(
-        &TcPacket::<IN> {
+        &TcPacket::<IN, PLAIN> {
             ctx,
             frame: Frame::new(ctx.data(), ctx.data_end()),
         },
@@ -75,10 +84,15 @@ fn translate<const IN: bool>(ctx: &TcContext) -> Result<Verdict, Reason> {
     )
 }
 
-impl<const IN: bool> Packet for TcPacket<'_, IN> {
+impl<const IN: bool, const PLAIN: bool> Packet for TcPacket<'_, IN, PLAIN> {
     const ROUTED: bool = !IN;
-    const PLAIN: bool = false;
+    const PLAIN: bool = PLAIN;
     const DELIVERY: Delivery = Delivery::PEER;
+
+    #[inline(always)]
+    fn opaque<T: Copy>(&self, value: T) -> T {
+        if PLAIN { value } else { Maps::opaque(value) }
+    }
 
     #[inline(always)]
     fn at<T: Wire>(&self, offset: usize) -> Option<&T> {

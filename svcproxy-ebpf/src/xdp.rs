@@ -16,8 +16,8 @@ use svcproxy_common::{
 use crate::{access::Frame, clock, fib, maps::Maps};
 
 /// The metadata before a frame that XDP has left to tc.
-pub(crate) type LeftToTc = Field<u32, 4>;
-/// Its value.
+pub(crate) type Mark = Field<u32, 4>;
+/// Its value: "svcp".
 pub(crate) const LEFT_TO_TC: u32 = 0x7376_6370;
 
 /// A frame at XDP, and the program that looks at it.
@@ -51,10 +51,10 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
 #[inline(always)]
 fn leave_to_tc(ctx: &XdpContext) -> u32 {
     // SAFETY: the context of the running program.
-    if unsafe { bpf_xdp_adjust_meta(ctx.ctx, -(size_of::<LeftToTc>() as i32)) } != 0 {
+    if unsafe { bpf_xdp_adjust_meta(ctx.ctx, -(size_of::<Mark>() as i32)) } != 0 {
         return xdp_action::XDP_DROP; // a driver without metadata
     }
-    match Frame::new(ctx.metadata(), ctx.metadata_end()).at::<LeftToTc>(0) {
+    match Frame::new(ctx.metadata(), ctx.metadata_end()).at::<Mark>(0) {
         Some(mark) => mark.set(LEFT_TO_TC),
         None => return xdp_action::XDP_DROP,
     }
@@ -65,6 +65,11 @@ impl Packet for XdpPacket<'_> {
     const ROUTED: bool = false;
     const PLAIN: bool = true;
     const DELIVERY: Delivery = Delivery::XDP;
+
+    #[inline(always)]
+    fn opaque<T: Copy>(&self, value: T) -> T {
+        value // plain packets are few cases
+    }
 
     #[inline(always)]
     fn at<T: Wire>(&self, offset: usize) -> Option<&T> {

@@ -27,6 +27,8 @@ type Result<T> = std::result::Result<T, DatapathError>;
 pub enum Hook {
     /// Packets as the driver receives them.
     Xdp,
+    /// Packets that [`Hook::Xdp`] has left to tc.
+    AfterXdp,
     /// Packets that have come in, as skbs.
     TcIn,
     /// Packets on their way out.
@@ -41,11 +43,14 @@ impl fmt::Display for Hook {
 
 impl Hook {
     /// All hooks.
-    pub const ALL: [Self; 3] = [Self::Xdp, Self::TcIn, Self::TcOut];
+    pub const ALL: [Self; 4] = [Self::Xdp, Self::AfterXdp, Self::TcIn, Self::TcOut];
+    /// Those whose programs decide about packets.
+    pub const DECIDING: [Self; 3] = [Self::Xdp, Self::TcIn, Self::TcOut];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Xdp => "xdp",
+            Self::AfterXdp => "after-xdp",
             Self::TcIn => "tc-in",
             Self::TcOut => "tc-out",
         }
@@ -55,7 +60,7 @@ impl Hook {
     pub(super) const fn program(self) -> &'static str {
         match self {
             Self::Xdp => "svcproxy_xdp",
-            Self::TcIn | Self::TcOut => self.tc().0,
+            Self::AfterXdp | Self::TcIn | Self::TcOut => self.tc().0,
         }
     }
 
@@ -63,7 +68,8 @@ impl Hook {
     pub(super) const fn tc(self) -> (&'static str, TcAttachType) {
         match self {
             Self::TcOut => ("svcproxy_out", TcAttachType::Egress),
-            Self::Xdp | Self::TcIn => ("svcproxy_in", TcAttachType::Ingress),
+            Self::Xdp | Self::AfterXdp => ("svcproxy_after_xdp", TcAttachType::Ingress),
+            Self::TcIn => ("svcproxy_in", TcAttachType::Ingress),
         }
     }
 }
@@ -104,8 +110,8 @@ impl Datapath {
         }
         let (ingress, adopted, why) = match mode {
             Mode::Tc => (Hook::TcIn, self.hook(dir, link, Hook::TcIn)?, "--mode tc".to_owned()),
-            Mode::Xdp => (Hook::Xdp, self.hook(dir, link, Hook::Xdp)?, "--mode xdp".to_owned()),
-            Mode::Auto if link.kind.is_none() => match self.hook(dir, link, Hook::Xdp) {
+            Mode::Xdp => (Hook::Xdp, self.xdp_hooks(dir, link)?, "--mode xdp".to_owned()),
+            Mode::Auto if link.kind.is_none() => match self.xdp_hooks(dir, link) {
                 Ok(adopted) => (Hook::Xdp, adopted, "a physical interface with native XDP".to_owned()),
                 Err(DatapathError::NoNativeXdp { source, .. }) => {
                     let why = format!("its driver takes no native XDP program: {source}");
@@ -121,7 +127,12 @@ impl Datapath {
         };
         let out = self.hook(dir, link, Hook::TcOut)?;
         for hook in Hook::ALL {
-            if hook != ingress && hook != Hook::TcOut {
+            let other = match hook {
+                Hook::Xdp | Hook::AfterXdp => ingress == Hook::TcIn,
+                Hook::TcIn => ingress == Hook::Xdp,
+                Hook::TcOut => false,
+            };
+            if other {
                 unpin(&dir.join(pin_name(link, hook)))?;
             }
         }
@@ -132,13 +143,19 @@ impl Datapath {
         })
     }
 
+    /// Attaches XDP and the hook for what it leaves to tc, that one first.
+    fn xdp_hooks(&mut self, dir: &Path, link: &Link) -> Result<bool> {
+        let after = self.hook(dir, link, Hook::AfterXdp)?;
+        Ok(self.hook(dir, link, Hook::Xdp)? && after)
+    }
+
     /// Attaches one hook; true when its link was there and has been adopted.
     fn hook(&mut self, dir: &Path, link: &Link, hook: Hook) -> Result<bool> {
         let path = dir.join(pin_name(link, hook));
         if let Ok(pinned) = PinnedLink::from_pin(&path) {
             let adopted = match hook {
                 Hook::Xdp => self.adopt_xdp(pinned.into()),
-                Hook::TcIn | Hook::TcOut => self.adopt_tc(hook, pinned.into()),
+                Hook::AfterXdp | Hook::TcIn | Hook::TcOut => self.adopt_tc(hook, pinned.into()),
             };
             if adopted.is_ok() {
                 return Ok(true);
@@ -147,7 +164,7 @@ impl Datapath {
         }
         let fd_link = match hook {
             Hook::Xdp => self.attach_xdp(link)?,
-            Hook::TcIn | Hook::TcOut => self.attach_tc(link, hook)?,
+            Hook::AfterXdp | Hook::TcIn | Hook::TcOut => self.attach_tc(link, hook)?,
         };
         fd_link
             .pin(&path)
@@ -202,7 +219,10 @@ impl Datapath {
             source,
         };
         let (_, present) = SchedClassifier::query_tcx(&link.name, direction).map_err(failed)?;
-        if let Some(other) = present.iter().find(|program| program.name() == name.as_bytes()) {
+        if let Some(other) = present
+            .iter()
+            .find(|program| program.name() == kernel_name(name).as_bytes())
+        {
             return Err(DatapathError::ForeignSvcproxy {
                 name: link.name.clone(),
                 program: other.id(),
@@ -216,6 +236,11 @@ impl Datapath {
         let owned = self.tc(name).and_then(attach).map_err(failed)?;
         FdLink::try_from(owned).map_err(|_| failed(ProgramError::NotAttached))
     }
+}
+
+/// The kernel keeps 15 characters of a program's name (`BPF_OBJ_NAME_LEN`).
+fn kernel_name(program: &str) -> &str {
+    program.get(..15).unwrap_or(program)
 }
 
 /// Names of the links pinned in a directory.
@@ -301,6 +326,25 @@ fn pin_name(link: &Link, hook: Hook) -> String {
         link.name.replace('%', "%25").replace('.', "%2e"),
         link.index
     )
+}
+
+/// The interface and the hook of a pin.
+fn parse_pin_name(name: &str) -> Option<(String, Hook)> {
+    let ends = |hook: &Hook| name.strip_suffix(&format!("-{hook}"));
+    // One name may end with another: `after-xdp`.
+    let hook = Hook::ALL.into_iter().filter(|hook| ends(hook).is_some());
+    let hook = hook.max_by_key(|hook| hook.name().len())?;
+    let (link, _index) = ends(&hook)?.rsplit_once('-')?;
+    Some((link.replace("%2e", ".").replace("%25", "%"), hook))
+}
+
+/// The interfaces and the hooks that links are pinned for in a directory.
+///
+/// # Errors
+///
+/// When the directory cannot be read.
+pub fn attached(dir: &Path) -> Result<Vec<(String, Hook)>> {
+    Ok(pinned(dir)?.iter().filter_map(|name| parse_pin_name(name)).collect())
 }
 
 /// Who has the XDP hook that was refused to us.

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, lpm_trie::LpmTrie},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, ProgramArray, lpm_trie::LpmTrie},
 };
 use svcproxy_common::{
     Reason,
@@ -39,6 +39,8 @@ pub struct Maps {
     pub slots: Array<MapData, u32>,
     /// `interfaces`, by ifindex.
     pub interfaces: HashMap<MapData, u32, Interface>,
+    /// `programs`, by the order of [`Maps::SUCCESSORS`].
+    pub(super) successors: ProgramArray<MapData>,
     reasons: PerCpuArray<MapData, u64>,
     layout: Array<MapData, Layout>,
 }
@@ -79,7 +81,7 @@ impl MapKeys for V6Addr {
 
 impl Maps {
     /// Names of all maps, as in the object and under the pin directory.
-    pub const NAMES: [&str; 22] = [
+    pub const NAMES: [&str; 23] = [
         "services_v4",
         "services_v6",
         "backends_v4",
@@ -100,9 +102,13 @@ impl Maps {
         "fragments_v4",
         "fragments_v6",
         "interfaces",
+        "programs",
         "reasons",
         "layout",
     ];
+
+    /// The programs that others go on to, by their index in `programs`.
+    pub(super) const SUCCESSORS: [&str; 2] = ["svcproxy_in_any", "svcproxy_out_any"];
 
     /// The maps of loaded programs. Pinned ones of an earlier run must be of this layout.
     pub(super) fn of_object(ebpf: &mut Ebpf, pin_dir: Option<&Path>) -> Result<Self> {
@@ -159,6 +165,7 @@ impl Maps {
             config_v6: typed("config_v6", source("config_v6"))?,
             slots: typed("backend_slots", source("backend_slots"))?,
             interfaces: typed("interfaces", source("interfaces"))?,
+            successors: typed("programs", source("programs"))?,
             reasons: typed("reasons", source("reasons"))?,
             layout: typed("layout", source("layout"))?,
         })

@@ -8,7 +8,7 @@ use aya::{
     programs::{ProgramError, SchedClassifier, Xdp},
 };
 
-use super::{DatapathError, Maps, clock::Clock};
+use super::{DatapathError, Maps, clock::Clock, links::Hook};
 
 /// The object file that `build.rs` made of svcproxy-ebpf.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/svcproxy.bpf.o"));
@@ -89,8 +89,11 @@ impl Datapath {
     /// When the kernel refuses, or when the pinned maps are of another layout.
     pub fn load(pin_dir: Option<&Path>, sizes: &Sizes) -> Result<Self, DatapathError> {
         let mut datapath = Self::with_maps(pin_dir, sizes)?;
-        for program in ["svcproxy_in", "svcproxy_out"] {
+        for program in ["svcproxy_in", "svcproxy_out", "svcproxy_after_xdp"] {
             datapath.load_tc(program)?;
+        }
+        for program in Maps::SUCCESSORS {
+            datapath.load_successor(program)?;
         }
         let program = "svcproxy_xdp";
         datapath
@@ -100,8 +103,19 @@ impl Datapath {
         Ok(datapath)
     }
 
+    /// The program that takes incoming packets at tc, alone and in private maps.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub(super) fn load_tc_in(sizes: &Sizes) -> Result<Self, DatapathError> {
+        let mut datapath = Self::with_maps(None, sizes)?;
+        datapath.load_tc(Hook::TcIn.program())?;
+        Ok(datapath)
+    }
+
     /// The maps, and the programs not yet loaded.
-    pub(super) fn with_maps(pin_dir: Option<&Path>, sizes: &Sizes) -> Result<Self, DatapathError> {
+    fn with_maps(pin_dir: Option<&Path>, sizes: &Sizes) -> Result<Self, DatapathError> {
         if let Some(dir) = pin_dir
             && Self::is_pinned(dir)
         {
@@ -127,10 +141,22 @@ impl Datapath {
     }
 
     /// Loads a tc program by name.
-    pub(super) fn load_tc(&mut self, program: &'static str) -> Result<(), DatapathError> {
+    fn load_tc(&mut self, program: &'static str) -> Result<(), DatapathError> {
         self.tc(program)
             .and_then(SchedClassifier::load)
             .map_err(|source| DatapathError::Program { program, source })
+    }
+
+    /// Loads a program that others go on to, and tells them.
+    pub(super) fn load_successor(&mut self, program: &'static str) -> Result<(), DatapathError> {
+        self.load_tc(program)?;
+        let index = Maps::SUCCESSORS.iter().position(|name| *name == program);
+        let index = index.expect("one of them") as u32;
+        let loaded: Result<&SchedClassifier, _> = self.ebpf.program(program).expect("the object has it").try_into();
+        let fd = loaded.and_then(SchedClassifier::fd);
+        let fd = fd.map_err(|source| DatapathError::Program { program, source })?;
+        let successors = &mut self.maps.successors;
+        successors.set(index, fd, 0).map_err(DatapathError::map("programs"))
     }
 
     /// The XDP program.
@@ -141,7 +167,7 @@ impl Datapath {
             .try_into()
     }
 
-    /// A tc program by name: `svcproxy_in` or `svcproxy_out`.
+    /// A tc program by name.
     pub fn tc(&mut self, name: &str) -> Result<&mut SchedClassifier, ProgramError> {
         self.ebpf
             .program_mut(name)

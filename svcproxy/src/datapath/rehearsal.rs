@@ -14,7 +14,7 @@ use aya::{
 };
 use nix::sched::{CloneFlags, unshare};
 use svcproxy_common::{
-    Reason,
+    Fate, Reason,
     abi::{AffinityEntry, AffinityKey, Config, FlowEntry, FlowKey, Protocol, V4Addr, V6Addr},
     flow::reverse_key,
 };
@@ -108,6 +108,8 @@ impl Memory {
 pub struct Rehearsal {
     datapath: Datapath,
     counted: Vec<(Reason, u64)>,
+    /// Whether what is not plain has its program: the verifier takes a second over it, and most questions need it not.
+    takes_any: bool,
 }
 
 impl Rehearsal {
@@ -123,12 +125,15 @@ impl Rehearsal {
         contents.v4.config = Some(config(contents.v4.config, MASQUERADE_V4.into()));
         contents.v6.config = Some(config(contents.v6.config, MASQUERADE_V6.into()));
 
-        let mut datapath = Datapath::with_maps(None, &sizes(&contents))?;
-        datapath.load_tc(Hook::TcIn.program())?;
+        let mut datapath = Datapath::load_tc_in(&sizes(&contents))?;
         let maps = &mut datapath.maps;
         maps.apply(&Diff::between(&MapContents::default(), &contents))?;
         let counted = maps.reasons()?;
-        Ok(Self { datapath, counted })
+        Ok(Self {
+            datapath,
+            counted,
+            takes_any: false,
+        })
     }
 
     /// What the maps hold, read back from the kernel.
@@ -152,6 +157,10 @@ impl Rehearsal {
         service: Option<u32>,
         memory: &Memory,
     ) -> Result<Finding, DatapathError> {
+        if connection.protocol == Protocol::SCTP && !self.takes_any {
+            self.datapath.load_successor(Maps::SUCCESSORS[0])?;
+            self.takes_any = true;
+        }
         match connection.dst {
             SocketAddr::V4(_) => self.ask_family::<V4Addr>(connection, frame, service, memory),
             SocketAddr::V6(_) => self.ask_family::<V6Addr>(connection, frame, service, memory),
@@ -205,12 +214,14 @@ impl Rehearsal {
         })
     }
 
-    /// The reason that was counted since the last question.
+    /// The reason that was counted since the last question; that of the last program, when one has gone on to another.
     fn counted(&mut self) -> Result<Reason, DatapathError> {
         let counted = self.datapath.maps.reasons()?;
         let before = std::mem::replace(&mut self.counted, counted);
-        let grown = self.counted.iter().zip(&before).find(|(now, before)| now.1 != before.1);
-        grown.map(|(now, _)| now.0).ok_or(DatapathError::NotCounted)
+        let counts = self.counted.iter().zip(&before);
+        let grown = counts.filter(|(now, before)| now.1 != before.1).map(|(now, _)| now.0);
+        let grown = grown.min_by_key(|reason| reason.fate() == Fate::Defer);
+        grown.ok_or(DatapathError::NotCounted)
     }
 }
 

@@ -70,7 +70,7 @@ impl Datapath {
         let figures = |hook: Hook| {
             let info = match hook {
                 Hook::Xdp => self.xdp().and_then(|program| program.info()),
-                Hook::TcIn | Hook::TcOut => self.tc(hook.program()).and_then(|program| program.info()),
+                Hook::AfterXdp | Hook::TcIn | Hook::TcOut => self.tc(hook.program()).and_then(|program| program.info()),
             };
             let info = info.map_err(|source| DatapathError::Program {
                 program: hook.program(),
@@ -116,7 +116,7 @@ impl Datapath {
                 let context = xdp_context(frame.len() as u32, ifindex);
                 program.and_then(|program| run(&context, &mut out, &|options| program.test_run(options)))
             }
-            Hook::TcIn | Hook::TcOut => {
+            Hook::AfterXdp | Hook::TcIn | Hook::TcOut => {
                 let program = self.tc(hook.tc().0);
                 let context = tc_context(ifindex, gso_size);
                 program.and_then(|program| run(&context, &mut out, &|options| program.test_run(options)))
@@ -155,9 +155,9 @@ fn tc_context(ifindex: u32, gso_size: u32) -> Vec<u8> {
 /// The numbers of `enum xdp_action` and of `TC_ACT_*` (linux/bpf.h, linux/pkt_cls.h).
 fn action(hook: Hook, value: u32) -> Action {
     match (hook, value as i32) {
-        (Hook::Xdp, 2) | (Hook::TcIn | Hook::TcOut, -1 | 0) => Action::Pass,
+        (Hook::Xdp, 2) | (Hook::AfterXdp | Hook::TcIn | Hook::TcOut, -1 | 0) => Action::Pass,
         (Hook::Xdp, 3) => Action::Transmit,
-        (Hook::Xdp, 4) | (Hook::TcIn | Hook::TcOut, 7) => Action::Redirect,
+        (Hook::Xdp, 4) | (Hook::AfterXdp | Hook::TcIn | Hook::TcOut, 7) => Action::Redirect,
         _ => Action::Drop,
     }
 }

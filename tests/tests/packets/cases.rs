@@ -112,7 +112,7 @@ fn every_program_counts_every_packet_under_its_reason() {
     serve(&mut world);
     for ip in Ip::ALL {
         for (name, frame, reason) in table(ip) {
-            for hook in Hook::ALL {
+            for hook in Hook::DECIDING {
                 world.forget();
                 let (counted, outcome) = world.counted(hook, &frame);
                 assert_eq!(counted, at(hook, reason), "{hook} {ip:?} {name}");
@@ -132,7 +132,7 @@ fn a_packet_cut_off_anywhere_within_its_headers_passes_unchanged() {
     serve(&mut world);
     for ip in Ip::ALL {
         for (name, frame, reason) in table(ip) {
-            for hook in Hook::ALL {
+            for hook in Hook::DECIDING {
                 for length in least(hook, &frame)..headers(&frame).min(frame.len()) {
                     world.forget();
                     let (counted, outcome) = world.counted(hook, &frame[..length]);
@@ -185,7 +185,7 @@ fn replies_come_from_the_service_whatever_hook_they_leave_by() {
     let mut world = world();
     serve(&mut world);
     for ip in Ip::ALL {
-        for (forward, back) in (0..6).map(|pair| (INGRESS[pair / 3], Hook::ALL[pair % 3])) {
+        for (forward, back) in (0..6).map(|pair| (INGRESS[pair / 3], Hook::DECIDING[pair % 3])) {
             for (protocol, vip) in [(TCP, ip.vip(1, 80)), (UDP, ip.vip(1, 53))] {
                 world.forget();
                 let client = ip.client(1, 5000);
@@ -216,7 +216,7 @@ fn an_established_connection_asks_no_service() {
         let pod = sockets(&world.run(Hook::Xdp, &tcp(client, vip, "S")).frame).1;
         world.run(Hook::Xdp, &tcp(pod, client, "S."));
         world.serve(&[]);
-        for hook in Hook::ALL {
+        for hook in Hook::DECIDING {
             for (frame, src, dst) in [
                 (tcp(client, vip, "."), client, pod),
                 (tcp(pod, client, "."), vip, client),

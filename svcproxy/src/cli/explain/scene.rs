@@ -16,7 +16,9 @@ use crate::{
     cli::{ExplainArgs, InputArgs, PlaceArgs},
     conformance::decide,
     datapath::{
-        Maps, links, preflight,
+        Maps,
+        links::{self, Hook},
+        preflight,
         rehearsal::{ExistingFlow, Finding, Memory, Rehearsal},
     },
     input::{self, Input},
@@ -41,7 +43,7 @@ pub(super) struct Scene {
 /// The running datapath.
 struct Live {
     maps: Maps,
-    /// The hooks that take incoming packets, as `eth0-xdp`.
+    /// The hooks that take incoming packets, as `xdp of eth0`.
     hooks: Vec<String>,
 }
 
@@ -218,8 +220,11 @@ fn running(places: &PlaceArgs) -> anyhow::Result<(MapContents, State, Live)> {
         .context("without -f the question is for the running datapath; with -f it is for manifests")?;
     let contents = maps.contents()?;
     let state = State::peek(&places.state_dir).unwrap_or_default();
-    let mut hooks = links::pinned(&places.pin_dir.join("links")).unwrap_or_default();
-    hooks.retain(|name| name.ends_with("-xdp") || name.ends_with("-tc-in"));
+    let attached = links::attached(&places.pin_dir.join("links")).unwrap_or_default();
+    let incoming = attached
+        .iter()
+        .filter(|(_, hook)| matches!(hook, Hook::Xdp | Hook::TcIn));
+    let hooks = incoming.map(|(link, hook)| format!("{hook} of {link}")).collect();
     Ok((contents, state, Live { maps, hooks }))
 }
 

@@ -74,7 +74,7 @@ fn page(question: &str, from: Asked, chosen: Option<(&str, &str)>) -> String {
         rewriting,
     };
     assert_eq!(chosen.is_some(), reach.reason == Reason::Translated);
-    let (rules, hooks) = ((model, policy), ["eth0-xdp".to_owned(), "cni0-tc-in".to_owned()]);
+    let (rules, hooks) = ((model, policy), ["xdp of eth0".to_owned(), "tc-in of cni0".to_owned()]);
     let known = Known {
         contents: &contents,
         state: &input.state,
@@ -96,28 +96,41 @@ enum Asked {
 #[test]
 fn a_client_outside_meets_source_ranges_a_local_policy_and_affinity() {
     let to = Some(("198.51.100.7:40000", "10.1.0.1:8080"));
-    insta::assert_snapshot!(page("198.51.100.7 203.0.113.1:80", Asked::Manifests, to), @"");
-    insta::assert_snapshot!(page("198.51.101.7 203.0.113.1:80", Asked::Manifests, None), @"");
+    insta::assert_snapshot!(pages([
+        page("198.51.100.7 203.0.113.1:80", Asked::Manifests, to),
+        page("198.51.101.7 203.0.113.1:80", Asked::Manifests, None),
+    ]));
 }
 
 #[test]
 fn pods_and_the_node_get_endpoints_everywhere() {
     let hairpin = Some(("192.0.0.8:40000", "10.1.0.1:8080"));
-    insta::assert_snapshot!(page("10.1.0.1 10.96.0.10:80", Asked::Manifests, hairpin), @"");
-    let node = Some(("192.0.0.8:40000", "10.1.0.2:8080"));
-    insta::assert_snapshot!(page("192.0.2.1 192.0.2.1:30080", Asked::Manifests, node), @"");
+    let elsewhere = Some(("192.0.0.8:40000", "10.1.0.2:8080"));
+    insta::assert_snapshot!(pages([
+        page("10.1.0.1 10.96.0.10:80", Asked::Manifests, hairpin),
+        page("192.0.2.1 192.0.2.1:30080", Asked::Manifests, elsewhere),
+    ]));
 }
 
 #[test]
 fn what_is_refused_says_what_there_is_instead() {
-    insta::assert_snapshot!(page("10.1.0.9 10.96.0.10:81", Asked::Manifests, None), @"");
-    insta::assert_snapshot!(page("10.1.0.9 10.96.0.11:53/udp", Asked::Manifests, None), @"");
-    insta::assert_snapshot!(page("10.1.0.9 10.96.0.99:80", Asked::Manifests, None), @"");
-    insta::assert_snapshot!(page("10.1.0.9 203.0.113.1:443", Asked::Manifests, None), @"");
+    insta::assert_snapshot!(pages([
+        page("10.1.0.9 10.96.0.10:81", Asked::Manifests, None),
+        page("10.1.0.9 10.96.0.11:53/udp", Asked::Manifests, None),
+        page("10.1.0.9 10.96.0.99:80", Asked::Manifests, None),
+        page("10.1.0.9 203.0.113.1:443", Asked::Manifests, None),
+    ]));
 }
 
 #[test]
 fn the_running_datapath_knows_less_and_says_so() {
     let to = Some(("10.1.0.9:40000", "10.1.0.2:8080"));
-    insta::assert_snapshot!(page("10.1.0.9 10.96.0.10:80", Asked::Running, to), @"");
+    insta::assert_snapshot!(pages([
+        page("10.1.0.9 10.96.0.10:80", Asked::Running, to),
+        page("198.51.101.7 203.0.113.1:80", Asked::Running, None),
+    ]));
+}
+
+fn pages<const N: usize>(pages: [String; N]) -> String {
+    pages.join("\n")
 }

@@ -223,7 +223,8 @@ fn hook(explained: &Explanation<'_>) -> String {
     match explained.known.hooks {
         None => "XDP or tcx ingress of the interface that it comes in by".to_owned(),
         Some([]) => "none: svcproxy is attached to no interface".to_owned(),
-        Some(hooks) => format!("whichever it comes in by of {}", Joined(hooks)),
+        Some([hook]) => hook.clone(),
+        Some(hooks) => format!("the one it comes in by: {}", Joined(hooks)),
     }
 }
 
