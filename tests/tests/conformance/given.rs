@@ -16,7 +16,7 @@ use std::{
     collections::BTreeSet,
     io::Write as _,
     net::{IpAddr, SocketAddr},
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -146,14 +146,21 @@ impl Scene {
         );
     }
 
-    /// What `svcproxy explain --batch -` prints for these lines.
+    /// What `svcproxy explain --batch -` prints for these questions.
     #[track_caller]
-    pub(crate) fn explain(&self, lines: &[String]) -> Vec<Value> {
-        let manifests = std::env::temp_dir().join(format!(
-            "svcproxy-conformance-{}-{:?}.yaml",
-            std::process::id(),
-            std::thread::current().id()
-        ));
+    pub(crate) fn explain(&self, questions: &[String]) -> Vec<Value> {
+        let (status, answers) = self.batch(&(questions.join("\n") + "\n"));
+        assert!(status.success(), "{status}: {answers:?}");
+        assert_eq!(answers.len(), questions.len(), "one answer a line");
+        answers
+    }
+
+    /// How `svcproxy explain --batch -` ends on this text, and what it prints.
+    #[track_caller]
+    pub(crate) fn batch(&self, text: &str) -> (ExitStatus, Vec<Value>) {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let manifests = std::env::temp_dir().join(format!("svcproxy-conformance-{}-{number}.yaml", std::process::id()));
         std::fs::write(&manifests, self.documents.join("\n---\n")).unwrap();
         let mut explain = Command::new(svcproxy_tests::built_executable("svcproxy").unwrap())
             .args(["explain", "--batch", "-", "-f"])
@@ -163,18 +170,18 @@ impl Scene {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut stdin = explain.stdin.take().unwrap();
-        let questions = lines.join("\n") + "\n";
-        let writer = std::thread::spawn(move || stdin.write_all(questions.as_bytes()));
-        let output = explain.wait_with_output().unwrap();
+        let (mut stdin, text) = (explain.stdin.take().unwrap(), text.to_owned());
         // A process that has refused to start does not read.
-        let _ = writer.join().unwrap();
+        let writer = std::thread::spawn(move || drop(stdin.write_all(text.as_bytes())));
+        let output = explain.wait_with_output().unwrap();
+        writer.join().unwrap();
         std::fs::remove_file(&manifests).unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        assert!(output.status.success(), "{}: {text}", output.status);
-        let answers: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(answers.len(), lines.len(), "one answer a line");
-        answers
+        let printed = String::from_utf8(output.stdout).unwrap();
+        let answers = printed
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        (output.status, answers)
     }
 
     fn rules(&self, rows: &[Row]) -> Vec<Result<Outcome, String>> {

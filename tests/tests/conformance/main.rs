@@ -4,6 +4,7 @@
 //! held against the rules as one function (`svcproxy::conformance`) and against `svcproxy explain --batch`, which asks
 //! the real program. Needs root.
 
+mod batch;
 mod choice;
 mod given;
 mod objects;

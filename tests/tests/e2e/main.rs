@@ -8,6 +8,7 @@
 mod bystanders;
 mod cleanup;
 mod examples;
+mod explain;
 mod get;
 mod lab;
 mod load;

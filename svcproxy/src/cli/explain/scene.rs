@@ -27,6 +27,9 @@ use crate::{
     state::State,
 };
 
+/// How often maps that change are read before what they hold is taken as it is.
+const READS: u32 = 5;
+
 /// Contents of the maps, what is known about them, and the program in maps of its own that hold them.
 pub(super) struct Scene {
     /// As read back from the program's own maps.
@@ -218,7 +221,15 @@ fn plan_of(input: &InputArgs) -> anyhow::Result<Option<(MapContents, State, (Mod
 fn running(places: &PlaceArgs) -> anyhow::Result<(MapContents, State, Live)> {
     let maps = Maps::pinned(&places.pin_dir)
         .context("without -f the question is for the running datapath; with -f it is for manifests")?;
-    let contents = maps.contents()?;
+    // A daemon may be changing them: what is read twice is whole.
+    let mut contents = maps.contents()?;
+    for _ in 0..READS {
+        let again = maps.contents()?;
+        if again == contents {
+            break;
+        }
+        contents = again;
+    }
     let state = State::peek(&places.state_dir).unwrap_or_default();
     let attached = links::attached(&places.pin_dir.join("links")).unwrap_or_default();
     let incoming = attached
