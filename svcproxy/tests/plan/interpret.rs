@@ -1,4 +1,4 @@
-//! Map contents read for a new connection, and how the programs take the same entries.
+//! What map contents say of a new connection, in the terms that the rules are told in.
 
 use std::net::{IpAddr, SocketAddr};
 

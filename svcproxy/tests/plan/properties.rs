@@ -12,7 +12,7 @@ use svcproxy::{
     model::{Model, NodePolicy, Protocol},
     plan::{Diff, FamilyMaps, MapAddress, MapContents, plan},
 };
-use svcproxy_common::abi::{EndpointSet, V4Addr, V6Addr, Way};
+use svcproxy_common::abi::{EndpointSet, Way};
 
 use crate::{
     builder::LIMITS,

@@ -13,7 +13,6 @@ use svcproxy::{
     plan::{Limits, MapContents, plan},
     state::State,
 };
-use svcproxy_common::abi::{V4Addr, V6Addr};
 
 use crate::interpret::outcome;
 

@@ -9,5 +9,6 @@ mod choice;
 mod given;
 mod objects;
 mod source;
+mod table;
 mod verdicts;
 mod ways;

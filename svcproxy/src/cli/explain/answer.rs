@@ -82,7 +82,7 @@ pub(super) fn answer_of_flow(flow: &ExistingFlow, new: Answer) -> Answer {
 }
 
 /// Holds what the program did against what the maps say of the connection.
-pub(super) fn agrees_with_maps(question: &Question, finding: &Finding, reach: &Reach) -> Result<(), Disagreement> {
+pub(super) fn agrees_with_maps(question: &Question, finding: &Finding, reach: &Reach) -> Result<(), Box<Disagreement>> {
     let chosen = finding.rewriting.map(|rewriting| rewriting.dst);
     let agrees = finding.reason == reach.reason
         && acted_upon(finding)
@@ -105,7 +105,7 @@ pub(super) fn agrees_with_rules(
     finding: &Finding,
     reach: &Reach,
     expected: &Expected,
-) -> Result<(), Disagreement> {
+) -> Result<(), Box<Disagreement>> {
     let agrees = finding.reason == expected.reason
         && verdict(finding.reason) == expected.verdict
         && reach.backends == expected.backends
@@ -129,17 +129,17 @@ fn acted_upon(finding: &Finding) -> bool {
     }
 }
 
-fn disagreement(question: &Question, finding: &Finding, who: &'static str, other: String) -> Disagreement {
+fn disagreement(question: &Question, finding: &Finding, who: &'static str, other: String) -> Box<Disagreement> {
     let rewriting = match finding.rewriting {
         None => "nothing rewritten".to_owned(),
         Some(rewriting) => format!("rewritten to {} → {}", rewriting.src, rewriting.dst),
     };
-    Disagreement {
+    Box::new(Disagreement {
         question: *question,
         program: format!("{}, {rewriting}, {:?}", finding.reason.name(), finding.action),
         who,
         other,
-    }
+    })
 }
 
 fn summary(reason: Reason, backends: &[SocketAddr], masquerade: bool) -> String {

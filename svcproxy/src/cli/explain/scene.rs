@@ -27,6 +27,9 @@ use crate::{
     state::State,
 };
 
+/// What the manifests and the flags say.
+pub(super) type Rules = (Model, NodePolicy);
+
 /// How often maps that change are read before what they hold is taken as it is.
 const READS: u32 = 5;
 
@@ -37,7 +40,7 @@ pub(super) struct Scene {
     /// Names for what is in them.
     state: State,
     /// What the manifests and flags say, when they are given.
-    rules: Option<(Model, NodePolicy)>,
+    rules: Option<Rules>,
     /// The pinned datapath, when they are not.
     live: Option<Live>,
     rehearsal: Rehearsal,
@@ -56,7 +59,7 @@ pub(super) struct Known<'a> {
     pub(super) contents: &'a MapContents,
     pub(super) state: &'a State,
     /// What the manifests and flags say, when they are given.
-    pub(super) rules: Option<&'a (Model, NodePolicy)>,
+    pub(super) rules: Option<&'a Rules>,
     /// The hooks of the running datapath, when they are not.
     pub(super) hooks: Option<&'a [String]>,
 }
@@ -196,7 +199,7 @@ impl Scene {
 }
 
 /// What the maps hold for manifests, starting from empty ones.
-fn plan_of(input: &InputArgs) -> anyhow::Result<Option<(MapContents, State, (Model, NodePolicy))>> {
+fn plan_of(input: &InputArgs) -> anyhow::Result<Option<(MapContents, State, Rules)>> {
     let (policy, options) = (input.node.policy()?, input.node.options()?);
     let Input {
         model,
