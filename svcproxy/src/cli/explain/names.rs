@@ -66,3 +66,17 @@ pub(super) fn at(state: &State, address: IpAddr) -> impl Iterator<Item = Named<'
         port: None,
     })
 }
+
+/// The Service with this nodePort, for who has asked at an address where it does not answer.
+pub(super) fn with_node_port(state: &State, port: u16, protocol: Protocol) -> Option<Named<'_>> {
+    let protocol = protocol.to_string();
+    let is_meant = |record: &&PortRecord| record.node_port == Some(port) && record.protocol == protocol;
+    state.services.iter().find_map(|(name, record)| {
+        let port = record.ports.iter().find(is_meant)?;
+        Some(Named {
+            name,
+            record,
+            port: Some(port),
+        })
+    })
+}

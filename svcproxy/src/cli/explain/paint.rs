@@ -24,6 +24,9 @@ impl Paint {
     /// Plain text.
     #[cfg(test)]
     pub(super) const PLAIN: Self = Self { on: false };
+    /// Colours.
+    #[cfg(test)]
+    pub(super) const COLOURS: Self = Self { on: true };
 
     /// Colour when standard output is a terminal, and NO_COLOR (no-color.org) is not set.
     pub(super) fn for_stdout() -> Self {

@@ -38,6 +38,10 @@ const MANIFESTS: &str = "
 
 /// The page for a question of which the program has said that it leads to `chosen`, with that source.
 fn page(question: &str, from: Asked, chosen: Option<(&str, &str)>) -> String {
+    painted(question, from, chosen, Paint::PLAIN)
+}
+
+fn painted(question: &str, from: Asked, chosen: Option<(&str, &str)>, paint: Paint) -> String {
     let options = Options {
         node_name: "here".into(),
         node_ips: vec!["192.0.2.1".parse().unwrap()],
@@ -119,6 +123,7 @@ fn what_is_refused_says_what_there_is_instead() {
         page("10.1.0.9 10.96.0.11:53/udp", Asked::Manifests, None),
         page("10.1.0.9 10.96.0.99:80", Asked::Manifests, None),
         page("10.1.0.9 203.0.113.1:443", Asked::Manifests, None),
+        page("10.1.0.9 192.0.2.2:30080", Asked::Manifests, None),
     ]));
 }
 
@@ -129,6 +134,20 @@ fn the_running_datapath_knows_less_and_says_so() {
         page("10.1.0.9 10.96.0.10:80", Asked::Running, to),
         page("198.51.101.7 203.0.113.1:80", Asked::Running, None),
     ]));
+}
+
+#[test]
+fn colours_change_no_letter() {
+    let to = Some(("10.1.0.9:40000", "10.1.0.2:8080"));
+    let question = "10.1.0.9 10.96.0.10:80";
+    let colourful = painted(question, Asked::Manifests, to, Paint::COLOURS);
+    // An escape ends with the first m.
+    let (start, rest) = colourful.split_once('\x1b').expect("there are colours");
+    let letters: Vec<_> = rest.split('\x1b').map(|part| part.split_once('m').unwrap().1).collect();
+    assert_eq!(
+        format!("{start}{}", letters.concat()),
+        page(question, Asked::Manifests, to)
+    );
 }
 
 fn pages<const N: usize>(pages: [String; N]) -> String {

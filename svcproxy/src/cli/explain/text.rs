@@ -22,6 +22,7 @@ pub(super) fn render(explained: &Explanation<'_>, paint: Paint) -> String {
     let mut page = Page {
         text: String::new(),
         paint,
+        label: "",
     };
     let _ = writeln!(page.text, "{}\n", paint.bold(explained.question));
     page.step("client", client(explained));
@@ -58,16 +59,15 @@ pub(super) fn render(explained: &Explanation<'_>, paint: Paint) -> String {
 struct Page {
     text: String,
     paint: Paint,
+    label: &'static str,
 }
 
 impl Page {
-    fn step(&mut self, label: &str, line: impl Display) {
-        let label = match self.text.lines().rev().find(|line| !line.starts_with(' ')) {
-            Some(last) if last.contains(label) && last.trim_start_matches("\x1b[2m").starts_with(label) => "",
-            _ => label,
-        };
+    fn step(&mut self, label: &'static str, line: impl Display) {
+        let shown = if label == self.label { "" } else { label };
+        self.label = label;
         // Padded before it is painted: escapes have no width.
-        let _ = writeln!(self.text, "{} {line}", self.paint.dim(format!("{label:LABEL$}")));
+        let _ = writeln!(self.text, "{} {line}", self.paint.dim(format!("{shown:LABEL$}")));
     }
 }
 
@@ -116,6 +116,13 @@ fn service(explained: &Explanation<'_>) -> String {
             let mut text = format!("none has {address} with port {port}/{protocol}");
             for other in names::at(explained.known.state, address) {
                 let _ = write!(text, "; {} has it with {}", other.name, ports(other.record));
+            }
+            if let Some(other) = names::with_node_port(explained.known.state, port, protocol) {
+                let _ = write!(
+                    text,
+                    "; {port} is a nodePort of {}, but does not answer at this address",
+                    other.qualified()
+                );
             }
             return text;
         }
