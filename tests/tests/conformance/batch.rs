@@ -43,6 +43,17 @@ fn an_answer_names_the_service_and_sorts_by_number() {
 }
 
 #[test]
+fn refusals_stay_refusals_when_the_answers_of_a_second_are_used_up() {
+    let none = scene([exposed("none", 10, "")]);
+    let questions: Vec<_> = (0..4000)
+        .map(|n| format!("10.1.0.9:{} 10.96.0.10:80/tcp", 1025 + n))
+        .collect();
+    for answer in none.explain(&questions) {
+        assert_eq!(answer["verdict"], "reject", "{answer}");
+    }
+}
+
+#[test]
 fn thousands_take_seconds() {
     let web = scene([exposed("web", 10, ""), here_and_there("web")]);
     let questions: Vec<_> = (0..10_000)

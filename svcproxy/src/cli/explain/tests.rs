@@ -87,7 +87,7 @@ fn painted(question: &str, from: Asked, chosen: Option<(&str, &str)>, paint: Pai
     };
     render(
         &Explanation::new(question, &finding, reach, Memory::default(), known),
-        Paint::PLAIN,
+        paint,
     )
 }
 
