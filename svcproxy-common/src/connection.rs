@@ -45,8 +45,13 @@ where
     if let Some(peer) = peer
         && flow::reverse_key(&peer_key, peer) != *key
     {
-        // Its place is another connection's. A reply is then a former endpoint's.
-        return if reply { Attended::Stray } else { Attended::Known(table) };
+        // Its place is another connection's. A reply is then a former endpoint's. A request has lost its source port,
+        // and begins anew with another.
+        if reply {
+            return Attended::Stray;
+        }
+        tables.forget_flow(table, key);
+        return Attended::Unknown;
     }
     // The half that keeps the connection's state.
     let original = if reply { peer } else { Some(entry) };

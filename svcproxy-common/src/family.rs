@@ -101,6 +101,9 @@ pub enum V4 {}
 /// IPv6.
 pub enum V6 {}
 
+/// The offset in IPv4's fragment field.
+const FRAGMENT_OFFSET: u16 = 0x1fff_u16.to_be();
+
 impl Family for V4 {
     type Address = V4Addr;
     type Header = Ipv4;
@@ -109,7 +112,6 @@ impl Family for V4 {
     #[inline(always)]
     fn read<P: Packet>(packet: &P, header: &Ipv4, offset: usize) -> Result<Datagram<V4Addr>, Reason> {
         const MORE_FRAGMENTS: u16 = 0x2000_u16.to_be();
-        const FRAGMENT_OFFSET: u16 = 0x1fff_u16.to_be();
 
         let version_ihl = header.version_ihl.get();
         let header_len = usize::from(version_ihl & 0xf) * 4;
@@ -146,6 +148,9 @@ impl Family for V4 {
 
     #[inline(always)]
     fn quoted(header: &Ipv4) -> Option<(u8, usize)> {
+        if header.fragment.get() & FRAGMENT_OFFSET != 0 {
+            return None;
+        }
         let offset = icmp::quoted_v4(header.version_ihl.get())?;
         Some((header.protocol.get(), offset))
     }

@@ -53,13 +53,10 @@ where
         None => tables.flow(Table::Pending, &key).ok_or(Reason::NotAService)?,
     };
 
-    // The quoted packet: back to what its sender sent.
+    // The quoted packet: back to what its sender sent. Turned round it is a packet of the entry, whose sums do not care.
     let outer: &F::Header = packet.at(offset).ok_or(Reason::Truncated)?;
     let (router, receiver) = F::addresses(outer);
-    let (address_delta, port_delta) = (
-        checksum::inverse(entry.address_delta()),
-        checksum::inverse(entry.port_delta()),
-    );
+    let (address_delta, port_delta) = (entry.address_delta(), entry.port_delta());
     F::rewrite(inner, entry.dst(), entry.src(), address_delta, false);
     ports.src.set(entry.dst_port().to_be());
     ports.dst.set(entry.src_port().to_be());

@@ -181,7 +181,7 @@ where
     T: Tables<F::Address>,
 {
     let mut reason = Reason::OtherProtocol;
-    if datagram.protocol == F::ICMP {
+    if datagram.protocol == F::ICMP && datagram.piece != Piece::Later {
         match icmp::translate::<F, P, T>(packet, tables, offset as u32, datagram.transport as u32) {
             Ok(()) => return Ok(Verdict::Route),
             Err(error) => reason = error,

@@ -3,11 +3,11 @@
 
 use std::net::SocketAddr;
 
-use svcproxy_common::abi::Protocol::{self, TCP, UDP};
+use svcproxy_common::abi::Protocol::{self, SCTP, TCP, UDP};
 
 use crate::{
     endpoints,
-    model::{Cluster, Frame, Ip, Node, Outcome, service, tcp, udp},
+    model::{Cluster, Ip, Node, Outcome, packet, service, tcp},
 };
 
 /// A node where Services 1 to 9, and two ports of Service 1, lead to one pod.
@@ -22,20 +22,13 @@ fn node(ip: Ip, protocol: Protocol) -> Node {
     node
 }
 
-fn frame(protocol: Protocol, src: SocketAddr, dst: SocketAddr, flags: &str) -> Frame {
-    match protocol {
-        TCP => tcp(src, dst, flags),
-        UDP => udp(src, dst),
-    }
-}
-
 /// Opens a connection and exchanges packets until it is established; the request as the endpoint sees it.
 fn establish(node: &Node, protocol: Protocol, client: SocketAddr, vip: SocketAddr) -> Outcome {
-    let request = node.run(&frame(protocol, client, vip, "S"));
+    let request = node.run(&packet(protocol, client, vip, "S"));
     for (flags, answer) in [("S.", "."), (".", "P.")] {
-        let reply = node.run(&frame(protocol, request.dst(), request.src(), flags));
+        let reply = node.run(&packet(protocol, request.dst(), request.src(), flags));
         assert_eq!((reply.src(), reply.dst()), (vip, client));
-        let again = node.run(&frame(protocol, client, vip, answer));
+        let again = node.run(&packet(protocol, client, vip, answer));
         assert_eq!((again.src(), again.dst()), (request.src(), request.dst()));
     }
     request
@@ -44,7 +37,7 @@ fn establish(node: &Node, protocol: Protocol, client: SocketAddr, vip: SocketAdd
 #[test]
 fn the_second_connection_gets_another_port() {
     for ip in Ip::ALL {
-        for protocol in [TCP, UDP] {
+        for protocol in [TCP, UDP, SCTP] {
             for other in [ip.vip(2, 80), ip.vip(1, 8080)] {
                 let node = node(ip, protocol);
                 let client = ip.client(1, 5000);
@@ -58,9 +51,9 @@ fn the_second_connection_gets_another_port() {
                 // And the first goes on as before, after a second too.
                 for wait in [0, 1] {
                     node.wait(wait);
-                    let reply = node.run(&frame(protocol, first.dst(), first.src(), "."));
+                    let reply = node.run(&packet(protocol, first.dst(), first.src(), "."));
                     assert_eq!((reply.src(), reply.dst()), (ip.vip(1, 80), client));
-                    let reply = node.run(&frame(protocol, second.dst(), second.src(), "."));
+                    let reply = node.run(&packet(protocol, second.dst(), second.src(), "."));
                     assert_eq!((reply.src(), reply.dst()), (other, client));
                 }
             }

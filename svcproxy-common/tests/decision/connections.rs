@@ -13,7 +13,7 @@ use svcproxy_common::{
 
 use crate::{
     endpoints,
-    model::{Cluster, Ip, Node, service, tcp, udp},
+    model::{Cluster, Ip, Node, packet, service, tcp, udp},
     node, vip,
 };
 
@@ -228,26 +228,22 @@ fn a_new_connection_begins_pending_and_leaves_nothing_of_the_old() {
             let node = Node::new();
             let mut cluster = Cluster::default();
             let (client, vip) = (ip.client(1, 5000), vip(ip, protocol));
-            let frame = |src, dst, flags| match protocol {
-                TCP => tcp(src, dst, flags),
-                UDP => udp(src, dst),
-            };
             let mut serve = |pod| cluster.put(&node.tables, service(1, protocol, vip, &endpoints(ip, 8080, [pod])));
             serve(1);
-            let old = node.forward(&frame(client, vip, "S"));
-            node.forward(&frame(old, client, "S."));
-            node.forward(&frame(client, vip, "."));
-            node.forward(&frame(client, vip, "R"));
+            let old = node.forward(&packet(protocol, client, vip, "S"));
+            node.forward(&packet(protocol, old, client, "S."));
+            node.forward(&packet(protocol, client, vip, "."));
+            node.forward(&packet(protocol, client, vip, "R"));
             assert_eq!(node.entries(), [2, 0]);
             node.wait(if protocol == UDP { 121 } else { 0 });
             serve(2);
-            let new = node.forward(&frame(client, vip, "S"));
+            let new = node.forward(&packet(protocol, client, vip, "S"));
             assert_ne!(new, old);
             assert_eq!(node.entries(), [0, 2], "{protocol}");
 
             // The former endpoint has no say in it.
             let before = node.flow(protocol, client, vip);
-            let late = node.run(&frame(old, client, "R"));
+            let late = node.run(&packet(protocol, old, client, "R"));
             assert_eq!(late.verdict, Err(Reason::NotAService));
             assert_eq!(node.flow(protocol, client, vip), before);
         }

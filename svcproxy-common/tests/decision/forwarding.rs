@@ -9,7 +9,7 @@ use svcproxy_common::{
 };
 
 use crate::{
-    model::{Frame, Ip, Node, Outcome, TcIn, TcOut, Xdp, tcp, udp},
+    model::{Frame, Ip, Node, Outcome, TcIn, TcOut, Xdp, packet, tcp},
     node, vip,
 };
 
@@ -132,10 +132,7 @@ fn a_packet_to_be_cut_apart_fits_when_its_parts_do() {
         for (part, sent) in [(1500 - headers, true), (1501 - headers, false)] {
             for (protocol, smaller) in [(Protocol::TCP, 0), (Protocol::UDP, 12)] {
                 let (node, client, _) = behind(ip, peer);
-                let frame = match protocol {
-                    Protocol::TCP => tcp(client, vip(ip, protocol), "."),
-                    Protocol::UDP => udp(client, vip(ip, protocol)),
-                };
+                let frame = packet(protocol, client, vip(ip, protocol), ".");
                 let outcome = node.run_at::<TcIn>(&frame.payload(vec![7; 20_000]).segments(part + smaller));
                 assert_eq!(
                     matches!(outcome.verdict, Ok(Verdict::Send { .. })),

@@ -7,19 +7,28 @@ mod connections;
 mod distribution;
 mod expiry;
 mod forwarding;
+mod fragments;
+mod icmp;
+mod masquerade;
 #[path = "../model/mod.rs"]
 mod model;
+mod ports;
 mod processors;
+mod protocols;
 mod states;
 mod translation;
 mod untouched;
+mod verdicts;
 
 use std::net::SocketAddr;
 
 use model::{Cluster, Ip, Node, service};
-use svcproxy_common::abi::Protocol::{self, TCP, UDP};
+use svcproxy_common::{
+    Fate, Reason,
+    abi::Protocol::{self, SCTP, TCP, UDP},
+};
 
-/// A node with one Service: TCP 80 → 8080 and UDP 53 → 5353 at `ip.vip(1)`, on so many pods.
+/// A node with one Service: TCP and SCTP 80 → 8080, UDP 53 → 5353, at `ip.vip(1)`, on so many pods.
 fn node(ip: Ip, pods: u16) -> Node {
     let node = Node::new();
     let mut cluster = Cluster::default();
@@ -31,6 +40,10 @@ fn node(ip: Ip, pods: u16) -> Node {
         &node.tables,
         service(1, UDP, ip.vip(1, 53), &endpoints(ip, 5353, 1..=pods)),
     );
+    cluster.put(
+        &node.tables,
+        service(1, SCTP, ip.vip(1, 80), &endpoints(ip, 8080, 1..=pods)),
+    );
     node
 }
 
@@ -40,8 +53,10 @@ fn endpoints(ip: Ip, port: u16, pods: impl IntoIterator<Item = u16>) -> Vec<Sock
 
 /// The address of the node's Service for a protocol.
 fn vip(ip: Ip, protocol: Protocol) -> SocketAddr {
-    match protocol {
-        TCP => ip.vip(1, 80),
-        UDP => ip.vip(1, 53),
-    }
+    ip.vip(1, if protocol == UDP { 53 } else { 80 })
+}
+
+/// Whether a packet not translated for this reason goes on, as it was.
+fn passes(reason: Reason) -> bool {
+    reason.fate() == Fate::Pass
 }

@@ -7,7 +7,7 @@ use svcproxy_common::{
 };
 
 use crate::{
-    model::{Frame, Ip, Node, tcp, udp},
+    model::{Frame, Ip, Node, packet},
     node, vip,
 };
 
@@ -19,10 +19,7 @@ fn about_to_move(ip: Ip, protocol: Protocol) -> (&'static Node, Frame, Frame) {
     // An interruption outlives the borrow of the node that is interrupted.
     let node: &'static Node = Box::leak(Box::new(node(ip, 3)));
     let (client, vip) = (ip.client(1, 5000), vip(ip, protocol));
-    let frame = |src, dst, flags| match protocol {
-        TCP => tcp(src, dst, flags),
-        UDP => udp(src, dst),
-    };
+    let frame = |src, dst, flags| packet(protocol, src, dst, flags);
     let pod = node.forward(&frame(client, vip, "S"));
     node.forward(&frame(pod, client, "S."));
     (node, frame(client, vip, "."), frame(pod, client, "."))

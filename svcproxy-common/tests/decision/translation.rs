@@ -3,18 +3,15 @@
 use svcproxy_common::{Verdict, abi::Protocol};
 
 use crate::{
-    model::{Frame, Ip, Node, TcIn, TcOut, Xdp, tcp, udp},
-    node, vip,
+    model::{Frame, Ip, Node, TcIn, TcOut, Xdp, packet, tcp, udp},
+    node, passes, vip,
 };
 
 #[test]
 fn a_request_goes_to_an_endpoint_and_its_reply_comes_from_the_service() {
     for ip in Ip::ALL {
-        for protocol in [Protocol::TCP, Protocol::UDP] {
-            let packet = |src, dst| match protocol {
-                Protocol::TCP => tcp(src, dst, "S"),
-                Protocol::UDP => udp(src, dst),
-            };
+        for protocol in [Protocol::TCP, Protocol::UDP, Protocol::SCTP] {
+            let packet = |src, dst| packet(protocol, src, dst, "S");
             for port in [1, 4_000, 65_535] {
                 let node = node(ip, 3);
                 let (client, vip) = (ip.client(1, port), vip(ip, protocol));
@@ -100,18 +97,10 @@ fn a_packet_is_translated_once() {
         let (client, vip) = (ip.client(1, 5000), vip(ip, Protocol::TCP));
         let request = node.run(&tcp(client, vip, "S"));
         let again = node.run_bytes::<TcOut>(&request.bytes, 0);
-        assert!(
-            again.verdict.is_err_and(|reason| !reason.drops()),
-            "{:?}",
-            again.verdict
-        );
+        assert!(again.verdict.is_err_and(passes), "{:?}", again.verdict);
         let reply = node.run(&tcp(request.dst(), client, "S."));
         let again = node.run_bytes::<TcOut>(&reply.bytes, 0);
-        assert!(
-            again.verdict.is_err_and(|reason| !reason.drops()),
-            "{:?}",
-            again.verdict
-        );
+        assert!(again.verdict.is_err_and(passes), "{:?}", again.verdict);
     }
 }
 

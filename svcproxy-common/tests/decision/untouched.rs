@@ -7,8 +7,8 @@ use svcproxy_common::{
 };
 
 use crate::{
-    model::{Frame, Ip, TcOut, Xdp, arp, tcp, udp},
-    node, vip,
+    model::{Frame, Ip, TcIn, TcOut, Xdp, arp, tcp, udp},
+    node, passes, vip,
 };
 
 /// A frame of either family that, but for one thing, is a request to the Service.
@@ -23,25 +23,26 @@ fn packets_that_are_not_ours() {
     #[rustfmt::skip]
     let table: Vec<(&str, Vec<u8>, Reason)> = vec![
         ("ARP", arp(), NotIp),
-        ("IPv4, one VLAN tag", bytes(request(v4).vlans(1)), NotIp),
-        ("IPv6, two VLAN tags", bytes(request(v6).vlans(2)), NotIp),
         ("IPv4, version 5", bytes(request(v4).edit(0, 0x55)), Malformed),
         ("IPv6, version 4", bytes(request(v6).edit(0, 0x40)), Malformed),
         ("IPv4, header of 16 bytes", bytes(request(v4).edit(0, 0x44)), Malformed),
-        ("IPv4, header of 60 bytes that are not there", bytes(request(v4).edit(0, 0x4f)), Truncated),
+        ("IPv4, header of 60 bytes in a packet of 48", bytes(request(v4).edit(0, 0x4f)), Malformed),
+        ("IPv4, header of 60 bytes that are not there", bytes(request(v4).edit(0, 0x4f).edit(3, 100)), Truncated),
         ("IPv4, shorter than TCP's header", bytes(request(v4).edit(3, 39)), Malformed),
         ("IPv4, shorter than its own header", bytes(request(v4).edit(3, 19)), Malformed),
         ("IPv4, one byte long", bytes(request(v4).edit(3, 1)), Malformed),
         ("IPv6, shorter than TCP's header", bytes(request(v6).edit(5, 19)), Malformed),
-        ("IPv6, empty", bytes(request(v6).edit(5, 0)), Malformed),
-        ("first fragment", bytes(request(v4).edit(6, 0x20)), Fragment),
         ("second fragment", bytes(request(v4).edit(7, 1)), Fragment),
         ("last fragment", bytes(request(v4).edit(6, 0x1f)), Fragment),
-        ("ICMP", bytes(request(v4).edit(9, 1)), OtherProtocol),
-        ("SCTP", bytes(request(v4).edit(9, 132)), OtherProtocol),
+        ("IPv6, last fragment", bytes(request(v6).edit(6, 44).edit(40, 6).edit(42, 1).edit(43, 0)), Fragment),
+        ("ping", bytes(request(v4).edit(9, 1).edit(20, 8)), OtherProtocol),
+        ("GRE", bytes(request(v4).edit(9, 47)), OtherProtocol),
         ("neighbour solicitation", bytes(request(v6).edit(6, 58).edit(40, 135)), OtherProtocol),
-        ("IPv6 extension header", bytes(request(v6).options(1)), OtherProtocol),
-        ("IPv6 fragment", bytes(request(v6).edit(6, 44)), OtherProtocol),
+        ("ESP", bytes(request(v6).edit(6, 50)), OtherProtocol),
+        ("seven extension headers", bytes(request(v6).extensions(&[(60, 1); 7])), OtherProtocol),
+        ("extension headers without end", bytes(request(v6).extensions(&[(60, 1)]).edit(40, 60)), Malformed),
+        ("an extension header longer than the packet", bytes(request(v6).options(1).edit(41, 200)), Malformed),
+        ("three VLAN tags", bytes(request(v4).vlans(3)), NotIp),
         ("IPv4, another port", bytes(tcp(v4.client(1, 5000), v4.vip(1, 81), "S")), NotAService),
         ("IPv6, another port", bytes(tcp(v6.client(1, 5000), v6.vip(1, 81), "S")), NotAService),
         ("IPv4, the other protocol", bytes(udp(v4.client(1, 5000), v4.vip(1, 80))), NotAService),
@@ -53,7 +54,11 @@ fn packets_that_are_not_ours() {
     for (name, frame, reason) in table {
         let ip = if frame[12..14] == [0x86, 0xdd] { v6 } else { v4 };
         let node = node(ip, 3);
-        for outcome in [node.run_bytes::<Xdp>(&frame, 0), node.run_bytes::<TcOut>(&frame, 0)] {
+        for outcome in [
+            node.arrive(&frame),
+            node.run_bytes::<TcIn>(&frame, 0),
+            node.run_bytes::<TcOut>(&frame, 0),
+        ] {
             assert_eq!(outcome.verdict, Err(reason), "{name}");
         }
         assert_eq!(node.entries(), [0, 0], "{name}");
@@ -91,12 +96,8 @@ fn a_packet_cut_off_within_its_headers_is_left_alone() {
         ] {
             let bytes = frame.payload([]).bytes();
             for length in 0..bytes.len() {
-                let outcome = node(ip, 3).run_bytes::<Xdp>(&bytes[..length], 0);
-                assert!(
-                    outcome.verdict.is_err_and(|reason| !reason.drops()),
-                    "{length}: {:?}",
-                    outcome.verdict
-                );
+                let outcome = node(ip, 3).arrive(&bytes[..length]);
+                assert!(outcome.verdict.is_err_and(passes), "{length}: {:?}", outcome.verdict);
             }
         }
     }

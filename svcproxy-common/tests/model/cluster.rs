@@ -7,7 +7,7 @@ use std::{
 };
 
 use svcproxy_common::{
-    abi::{Backend, BackendKey, Protocol, ServiceEntry, ServiceKey, V4Addr, V6Addr},
+    abi::{Backend, BackendKey, Empty, EndpointSet, Protocol, ServiceEntry, ServiceKey, V4Addr, V6Addr, Way},
     maglev::{self, Candidate},
 };
 
@@ -16,7 +16,7 @@ use super::{HostTables, Side};
 /// Gives out what the control plane gives out: numbers of sets and endpoints, and regions of slots.
 #[derive(Default)]
 pub struct Cluster {
-    sets: BTreeMap<(SocketAddr, Protocol), u32>,
+    sets: BTreeMap<(SocketAddr, Protocol, bool), u32>,
     endpoints: BTreeMap<IpAddr, u32>,
     slots: u32,
 }
@@ -27,28 +27,70 @@ pub struct Port<'a> {
     service: u32,
     protocol: Protocol,
     vip: SocketAddr,
-    endpoints: &'a [SocketAddr],
+    outside: &'a [SocketAddr],
+    inside: &'a [SocketAddr],
+    empty: Empty,
     affinity_seconds: u32,
+    way: Way,
+    filtered: bool,
+    masquerade: [bool; 3],
 }
 
-/// A ServicePort of the Service with this number.
+/// A ServicePort of the Service with this number: a cluster IP that nobody is masqueraded for.
 pub fn service(number: u32, protocol: Protocol, vip: SocketAddr, endpoints: &[SocketAddr]) -> Port<'_> {
     Port {
         service: number,
         protocol,
         vip,
-        endpoints,
+        outside: endpoints,
+        inside: endpoints,
+        empty: Empty::REJECT,
         affinity_seconds: 0,
+        way: Way::CLUSTER_IP,
+        filtered: false,
+        masquerade: [false; 3],
     }
 }
 
-impl Port<'_> {
+/// The entry for the ports of a cluster IP that no ServicePort has.
+pub fn other_ports(number: u32, vip: IpAddr) -> Port<'static> {
+    Port {
+        way: Way::OTHER_PORT,
+        ..service(number, Protocol::ANY, SocketAddr::new(vip, 0), &[])
+    }
+}
+
+impl<'a> Port<'a> {
     /// `sessionAffinity: ClientIP`
     pub fn affinity(self, seconds: u32) -> Self {
         Self {
             affinity_seconds: seconds,
             ..self
         }
+    }
+
+    /// Which of the Service's addresses it is.
+    pub fn way(self, way: Way) -> Self {
+        Self { way, ..self }
+    }
+
+    /// Only these for clients outside the cluster, who get silence when there is none: `externalTrafficPolicy: Local`.
+    pub fn local(self, endpoints: &'a [SocketAddr]) -> Self {
+        Self {
+            outside: endpoints,
+            empty: Empty::DROP,
+            ..self
+        }
+    }
+
+    /// `loadBalancerSourceRanges`; see [`Node::set_source_range`](super::Node::set_source_range).
+    pub fn filtered(self) -> Self {
+        Self { filtered: true, ..self }
+    }
+
+    /// Who is masqueraded: clients outside, pods, this node.
+    pub fn masquerade(self, masquerade: [bool; 3]) -> Self {
+        Self { masquerade, ..self }
     }
 }
 
@@ -62,16 +104,45 @@ impl Cluster {
     }
 
     fn put_side<A: Side>(&mut self, tables: &HostTables, port: Port<'_>) {
+        let inside = self.set::<A>(tables, &port, true);
+        let outside = match port.outside == port.inside {
+            true => inside,
+            false => self.set::<A>(tables, &port, false),
+        };
+        let key = ServiceKey {
+            address: A::from_ip(port.vip.ip()),
+            port: port.vip.port().into(),
+            protocol: port.protocol,
+        };
+        let [masquerade_outside, masquerade_pods, masquerade_node] = port.masquerade;
+        let entry = ServiceEntry {
+            service: port.service,
+            affinity_seconds: port.affinity_seconds,
+            outside,
+            inside,
+            way: port.way,
+            filtered: port.filtered,
+            masquerade_outside,
+            masquerade_pods,
+            masquerade_node,
+            reserved: [0; 3],
+        };
+        A::of(tables).services.insert(key, entry);
+    }
+
+    /// Writes one of the two sets of a ServicePort.
+    fn set<A: Side>(&mut self, tables: &HostTables, port: &Port<'_>, inside: bool) -> EndpointSet {
         let maps = A::of(tables);
         let fresh = self.sets.len() as u32 + 1;
-        let endpoint_set = *self.sets.entry((port.vip, port.protocol)).or_insert(fresh);
+        let key = (port.vip, port.protocol, inside);
+        let endpoint_set = *self.sets.entry(key).or_insert(fresh);
         for key in maps.backends.keys() {
             if key.endpoint_set == endpoint_set {
                 maps.backends.remove(&key);
             }
         }
         let mut candidates = Vec::new();
-        for endpoint in port.endpoints {
+        for endpoint in if inside { port.inside } else { port.outside } {
             let fresh = self.endpoints.len() as u32 + 101;
             let number = *self.endpoints.entry(endpoint.ip()).or_insert(fresh);
             let address = A::from_ip(endpoint.ip());
@@ -96,19 +167,11 @@ impl Cluster {
         for (index, endpoint) in (slot_offset..).zip(region) {
             tables.slots.insert(index, endpoint);
         }
-        maps.services.insert(
-            ServiceKey {
-                address: A::from_ip(port.vip.ip()),
-                port: port.vip.port().into(),
-                protocol: port.protocol,
-            },
-            ServiceEntry {
-                service: port.service,
-                endpoint_set,
-                slot_offset,
-                slot_count,
-                affinity_seconds: port.affinity_seconds,
-            },
-        );
+        EndpointSet {
+            number: endpoint_set,
+            slot_offset,
+            slot_count,
+            empty: if inside { Empty::REJECT } else { port.empty },
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use svcproxy_common::abi::Protocol;
+
 use super::judge;
 
 /// Of the interface that frames come from.
@@ -12,16 +14,17 @@ pub const MAC_NODE: [u8; 6] = [2, 0, 0, 0, 0, 2];
 const ETH_P_IP: u16 = 0x0800;
 const ETH_P_IPV6: u16 = 0x86dd;
 
-/// A frame under construction: TCP or UDP over IP, until told otherwise.
+/// A frame under construction: TCP, UDP or SCTP over IP, until told otherwise.
 #[derive(Clone, Debug)]
 pub struct Frame {
     src: SocketAddr,
     dst: SocketAddr,
-    /// TCP flags; none for UDP.
-    flags: Option<u8>,
+    transport: Transport,
     ttl: u8,
     payload: Vec<u8>,
     options: usize,
+    /// IPv6 extension headers: type, and words of 8 bytes.
+    extensions: Vec<(u8, usize)>,
     tcp_options: usize,
     vlans: usize,
     without_checksum: bool,
@@ -29,6 +32,13 @@ pub struct Frame {
     pub segment_payload: u32,
     edits: Vec<(usize, u8)>,
     padding: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Transport {
+    Tcp { flags: u8 },
+    Udp,
+    Sctp { chunk: u8 },
 }
 
 /// A TCP segment. Flags as tcpdump prints them: `S`, `S.`, `.`, `F.`, `R`.
@@ -41,9 +51,33 @@ pub fn tcp(src: SocketAddr, dst: SocketAddr, flags: &str) -> Frame {
         '.' => 0x10,
         other => panic!("no TCP flag {other}"),
     };
+    let flags = flags.chars().map(bit).sum();
     Frame {
-        flags: Some(flags.chars().map(bit).sum()),
+        transport: Transport::Tcp { flags },
         ..udp(src, dst)
+    }
+}
+
+/// An SCTP packet with one chunk of this type: 0 DATA, 1 INIT, 2 INIT ACK, 6 ABORT, 7 SHUTDOWN.
+pub fn sctp(src: SocketAddr, dst: SocketAddr, chunk: u8) -> Frame {
+    Frame {
+        transport: Transport::Sctp { chunk },
+        ..udp(src, dst)
+    }
+}
+
+/// A packet of any of the three, with TCP flags or with the SCTP chunk that amounts to them.
+pub fn packet(protocol: Protocol, src: SocketAddr, dst: SocketAddr, flags: &str) -> Frame {
+    let chunk = match flags {
+        "S" => 1,
+        "S." => 2,
+        "R" | "R." => 6,
+        _ => 0,
+    };
+    match protocol {
+        Protocol::TCP => tcp(src, dst, flags),
+        Protocol::SCTP => sctp(src, dst, chunk),
+        Protocol::UDP | Protocol::ANY => udp(src, dst),
     }
 }
 
@@ -52,10 +86,11 @@ pub fn udp(src: SocketAddr, dst: SocketAddr) -> Frame {
     Frame {
         src,
         dst,
-        flags: None,
+        transport: Transport::Udp,
         ttl: 64,
         payload: b"svcproxy".to_vec(),
         options: 0,
+        extensions: Vec::new(),
         tcp_options: 0,
         vlans: 0,
         without_checksum: false,
@@ -87,9 +122,17 @@ impl Frame {
         self
     }
 
-    /// IPv4 options, or one IPv6 extension header (destination options), of so many words of 4 or 8 bytes.
+    /// IPv4 options of so many words of 4 bytes, or one IPv6 extension header (destination options) of so many of 8.
     pub fn options(mut self, words: usize) -> Self {
         self.options = words;
+        self.extensions = (words > 0).then_some((60, words)).into_iter().collect();
+        self
+    }
+
+    /// IPv6 extension headers: their types in order (0 hop-by-hop options, 43 routing, 51 authentication, 60
+    /// destination options) and their lengths in words of 8 bytes.
+    pub fn extensions(mut self, headers: &[(u8, usize)]) -> Self {
+        self.extensions = headers.to_vec();
         self
     }
 
@@ -99,7 +142,7 @@ impl Frame {
         self
     }
 
-    /// So many VLAN tags.
+    /// So many VLAN tags; of two the outer one is a service tag (IEEE 802.1ad).
     pub fn vlans(mut self, tags: usize) -> Self {
         self.vlans = tags;
         self
@@ -147,14 +190,19 @@ impl Frame {
                 frame.resize(frame.len() + self.options * 4, 1); // "no operation"
             }
             (IpAddr::V6(src), IpAddr::V6(dst)) => {
-                let length = (self.options * 8 + transport.len()) as u16;
+                let words: usize = self.extensions.iter().map(|(_, words)| words).sum();
+                let length = (words * 8 + transport.len()) as u16;
+                let types = self.extensions.iter().map(|(kind, _)| *kind).chain([self.protocol()]);
+                let types: Vec<u8> = types.collect();
                 frame.extend([0x60, 0, 0, 0]);
                 frame.extend(length.to_be_bytes());
-                frame.extend([if self.options > 0 { 60 } else { self.protocol() }, self.ttl]);
+                frame.extend([types[0], self.ttl]);
                 frame.extend([src.octets(), dst.octets()].concat());
-                if self.options > 0 {
-                    frame.extend([self.protocol(), (self.options - 1) as u8]);
-                    frame.resize(frame.len() + self.options * 8 - 2, 0); // Pad1
+                for ((kind, words), next) in self.extensions.iter().zip(&types[1..]) {
+                    // The authentication header counts words of 4, less 2 (RFC 4302).
+                    let length = if *kind == 51 { words * 2 - 2 } else { words - 1 };
+                    frame.extend([*next, length as u8]);
+                    frame.resize(frame.len() + words * 8 - 2, 0); // Pad1; a routing header that has arrived
                 }
             }
             _ => panic!("{} and {} are of two families", self.src, self.dst),
@@ -165,8 +213,8 @@ impl Frame {
             let udp = frame.len() - 8 - self.payload.len();
             frame[udp + 6..udp + 8].fill(0);
         }
-        for _ in 0..self.vlans {
-            frame.splice(12..12, [0x81, 0, 0, 7]);
+        for tag in 0..self.vlans {
+            frame.splice(12..12, if tag == 0 { [0x81, 0, 0, 7] } else { [0x88, 0xa8, 0, 8] });
         }
         for (offset, value) in &self.edits {
             frame[*offset] = *value;
@@ -176,20 +224,28 @@ impl Frame {
     }
 
     const fn protocol(&self) -> u8 {
-        if self.flags.is_some() { 6 } else { 17 }
+        match self.transport {
+            Transport::Tcp { .. } => 6,
+            Transport::Udp => 17,
+            Transport::Sctp { .. } => 132,
+        }
     }
 
     fn transport(&self) -> Vec<u8> {
         let mut bytes = [self.src.port().to_be_bytes(), self.dst.port().to_be_bytes()].concat();
-        match self.flags {
-            Some(flags) => {
+        match self.transport {
+            Transport::Tcp { flags } => {
                 bytes.extend([0, 0, 0, 1, 0, 0, 0, 2]);
                 bytes.extend([(5 + self.tcp_options as u8) << 4, flags, 0xff, 0xff, 0, 0, 0, 0]);
                 bytes.resize(bytes.len() + self.tcp_options * 4, 1);
             }
-            None => {
+            Transport::Udp => {
                 bytes.extend((8 + self.payload.len() as u16).to_be_bytes());
                 bytes.extend([0, 0]);
+            }
+            Transport::Sctp { chunk } => {
+                bytes.extend([0, 0, 0, 1, 0, 0, 0, 0, chunk, 0]);
+                bytes.extend((4 + self.payload.len() as u16).to_be_bytes());
             }
         }
         bytes.extend(&self.payload);
@@ -201,19 +257,13 @@ fn ethernet(ethertype: u16) -> Vec<u8> {
     [MAC_NODE.as_slice(), &MAC_CLIENT, &ethertype.to_be_bytes()].concat()
 }
 
-/// Source and destination of a TCP or UDP frame.
+/// Source and destination of a frame.
 pub fn sockets(frame: &[u8]) -> (SocketAddr, SocketAddr) {
-    let field = |offset: usize, length: usize| &frame[offset..offset + length];
-    let (src, dst, ports): (IpAddr, IpAddr, usize) = match field(12, 2) {
-        [0x08, 0x00] => {
-            let address = |offset| <[u8; 4]>::try_from(field(offset, 4)).unwrap().into();
-            (address(26), address(30), 14 + usize::from(frame[14] & 0xf) * 4)
-        }
-        _ => {
-            let address = |offset| <[u8; 16]>::try_from(field(offset, 16)).unwrap().into();
-            (address(22), address(38), 54)
-        }
-    };
-    let port = |offset| u16::from_be_bytes(field(offset, 2).try_into().unwrap());
-    (SocketAddr::new(src, port(ports)), SocketAddr::new(dst, port(ports + 2)))
+    let layers = judge::layers(frame).expect("an IP packet");
+    let port =
+        |offset: usize| u16::from_be_bytes([frame[layers.transport + offset], frame[layers.transport + offset + 1]]);
+    (
+        SocketAddr::new(layers.src, port(0)),
+        SocketAddr::new(layers.dst, port(2)),
+    )
 }

@@ -15,13 +15,14 @@ mod frame;
 pub mod judge;
 mod node;
 mod packet;
+pub mod pieces;
 mod tables;
 
 pub use self::{
-    cluster::{Cluster, Port, service},
-    frame::{Frame, MAC_CLIENT, MAC_NODE, arp, sockets, tcp, udp},
+    cluster::{Cluster, Port, other_ports, service},
+    frame::{Frame, MAC_CLIENT, MAC_NODE, arp, packet, sctp, sockets, tcp, udp},
     node::{Node, Outcome, flow_key, live_affinity, next_hop, snapshot},
-    packet::{Hook, TcIn, TcOut, Xdp},
+    packet::{Hook, TcIn, TcInAny, TcOut, TcOutAny, Xdp},
     tables::{FamilyTables, HostTables, Side},
 };
 
@@ -56,6 +57,22 @@ impl Ip {
     /// An endpoint in another network.
     pub fn other_pod(self, number: u16, port: u16) -> SocketAddr {
         self.socket([10, 245], 0x245, number, port)
+    }
+
+    /// An address of this node.
+    pub fn node(self) -> IpAddr {
+        self.socket([10, 0], 0xa, 0xffff, 0).ip()
+    }
+
+    /// A router between this node and others.
+    pub fn router(self) -> IpAddr {
+        self.socket([10, 9], 0x9, 1, 0).ip()
+    }
+
+    /// The network of a kind of addresses, `10.244.0.0/16`.
+    pub fn network(self, of: fn(Self, u16, u16) -> SocketAddr) -> String {
+        let length = if self == Self::V4 { 16 } else { 64 };
+        format!("{}/{length}", of(self, 0, 0).ip())
     }
 
     fn socket(self, v4: [u8; 2], v6: u16, number: u16, port: u16) -> SocketAddr {

@@ -7,8 +7,8 @@ use std::{
 };
 
 use svcproxy_common::{
-    Reason, Table, Verdict,
-    abi::{Address, AffinityEntry, Delivery, FlowEntry, FlowKey, FlowState, Protocol, V4Addr, V6Addr},
+    Fate, Reason, Table, Verdict,
+    abi::{Address, AffinityEntry, Config, Delivery, FlowEntry, FlowKey, FlowState, Network, Protocol, V4Addr, V6Addr},
     flow::{Live, NextHop},
     process,
 };
@@ -22,7 +22,19 @@ use super::{
 pub struct Node {
     pub tables: HostTables,
     pub now: Cell<u32>,
-    pub(super) next_hops: RefCell<HashMap<(u8, [u32; 4]), NextHop>>,
+    /// Packets by reason.
+    pub reasons: Cell<[u64; Reason::ALL.len()]>,
+    /// Whether packets carry a VLAN tag that is not in the frame.
+    pub tagged: Cell<bool>,
+    pub(super) routes: RefCell<HashMap<(u8, [u32; 4]), HostRoute>>,
+}
+
+/// The kernel's answer about an address.
+#[derive(Clone, Copy)]
+pub(super) struct HostRoute {
+    pub(super) next_hop: NextHop,
+    /// The node's address on the way there.
+    pub(super) source: Option<[u32; 4]>,
 }
 
 /// What became of a packet.
@@ -49,7 +61,9 @@ impl Node {
         Self {
             tables: HostTables::new(),
             now: Cell::new(1_000_000),
-            next_hops: RefCell::default(),
+            reasons: Cell::new([0; Reason::ALL.len()]),
+            tagged: Cell::new(false),
+            routes: RefCell::default(),
         }
     }
 
@@ -59,17 +73,80 @@ impl Node {
     }
 
     /// Makes packets for `ip` go out of an interface without the kernel's routing.
-    pub fn set_next_hop(&self, ip: IpAddr, hop: NextHop) {
-        let key = match ip {
+    pub fn set_next_hop(&self, ip: IpAddr, next_hop: NextHop) {
+        self.set_route(ip, next_hop, None);
+    }
+
+    /// The same, where the interface has the address `source`.
+    pub fn set_route(&self, ip: IpAddr, next_hop: NextHop, source: Option<IpAddr>) {
+        let words = |ip| match ip {
             IpAddr::V4(_) => (V4Addr::AF, V4Addr::from_ip(ip).fib()),
             IpAddr::V6(_) => (V6Addr::AF, V6Addr::from_ip(ip).fib()),
         };
-        self.next_hops.borrow_mut().insert(key, hop);
+        let source = source.map(|ip| words(ip).1);
+        self.routes
+            .borrow_mut()
+            .insert(words(ip), HostRoute { next_hop, source });
     }
 
-    /// A packet at XDP. Judges it when it was changed.
+    /// Says what the addresses of a network belong to: `10.244.0.0/16`.
+    pub fn set_network(&self, network: &str, what: Network) {
+        let (ip, length) = prefix(network);
+        match ip {
+            IpAddr::V4(_) => self
+                .tables
+                .v4
+                .networks
+                .borrow_mut()
+                .push((V4Addr::from_ip(ip).octets, length, what)),
+            IpAddr::V6(_) => self
+                .tables
+                .v6
+                .networks
+                .borrow_mut()
+                .push((V6Addr::from_ip(ip).octets, length, what)),
+        }
+    }
+
+    /// Admits the clients of a network to a Service's load balancer.
+    pub fn set_source_range(&self, service: u32, network: &str) {
+        let (ip, length) = prefix(network);
+        match ip {
+            IpAddr::V4(_) => {
+                let mut ranges = self.tables.v4.source_ranges.borrow_mut();
+                ranges.push((service, V4Addr::from_ip(ip).octets, length));
+            }
+            IpAddr::V6(_) => {
+                let mut ranges = self.tables.v6.source_ranges.borrow_mut();
+                ranges.push((service, V6Addr::from_ip(ip).octets, length));
+            }
+        }
+    }
+
+    /// The address and the ports to masquerade with.
+    pub fn set_config(&self, ip: IpAddr, first: u16, count: u32) {
+        fn put<A: Side>(node: &Node, node_address: A, first: u16, count: u32) {
+            let config = Config {
+                node_address,
+                masquerade_port_first: first.into(),
+                masquerade_port_count: count,
+            };
+            A::of(&node.tables).config.insert((), config);
+        }
+        match ip {
+            IpAddr::V4(_) => put(self, V4Addr::from_ip(ip), first, count),
+            IpAddr::V6(_) => put(self, V6Addr::from_ip(ip), first, count),
+        }
+    }
+
+    /// A packet that arrives, at XDP first. Judges it when it was changed.
     pub fn run(&self, frame: &Frame) -> Outcome {
         self.run_at::<Xdp>(frame)
+    }
+
+    /// The same for any bytes, without a judge.
+    pub fn arrive(&self, bytes: &[u8]) -> Outcome {
+        self.run_bytes::<Xdp>(bytes, 0)
     }
 
     /// A packet at a hook.
@@ -81,10 +158,24 @@ impl Node {
         outcome
     }
 
-    /// A frame of any bytes at a hook. What is not translated must be unchanged.
+    /// A frame of any bytes at a hook, and where that defers it at the next. What is not translated must be unchanged.
     pub fn run_bytes<H: Hook>(&self, bytes: &[u8], segment_payload: u32) -> Outcome {
+        match self.run_once::<H>(bytes, segment_payload) {
+            Outcome {
+                verdict: Err(reason), ..
+            } if reason.fate() == Fate::Defer => self.run_once::<H::Any>(bytes, segment_payload),
+            outcome => outcome,
+        }
+    }
+
+    /// The same at one hook alone.
+    pub fn run_once<H: Hook>(&self, bytes: &[u8], segment_payload: u32) -> Outcome {
         let packet = HostPacket::<H>::new(bytes, segment_payload, self);
         let verdict = process(&packet, &self.tables);
+        let reason = verdict.err().unwrap_or(Reason::Translated);
+        let mut counts = self.reasons.get();
+        counts[reason as usize] += 1;
+        self.reasons.set(counts);
         let outcome = Outcome {
             verdict,
             bytes: packet.bytes(),
@@ -170,4 +261,10 @@ pub fn live_affinity(entry: &Live<AffinityEntry>) -> AffinityEntry {
         endpoint: entry.endpoint(),
         last_seen: entry.last_seen(),
     }
+}
+
+/// `10.244.0.0/16`
+fn prefix(network: &str) -> (IpAddr, u32) {
+    let (ip, length) = network.split_once('/').unwrap();
+    (ip.parse().unwrap(), length.parse().unwrap())
 }

@@ -3,7 +3,7 @@
 use std::{cell::Cell, marker::PhantomData};
 
 use svcproxy_common::{
-    ChecksumChange, Packet,
+    ChecksumChange, Packet, Route,
     abi::{Address, Delivery, V6Addr},
     flow::NextHop,
     wire::{Be16, Wire},
@@ -11,30 +11,50 @@ use svcproxy_common::{
 
 use super::Node;
 
-/// Where a packet is met.
+/// A program that a packet meets.
 pub trait Hook {
     const ROUTED: bool = false;
-    const DELIVERY: Delivery;
+    const PLAIN: bool = false;
+    const DELIVERY: Delivery = Delivery::PEER;
+    /// Who goes on with what this one defers.
+    type Any: Hook;
 }
 
 /// XDP.
 pub enum Xdp {}
 /// tcx ingress.
 pub enum TcIn {}
+/// tcx ingress, any packet.
+pub enum TcInAny {}
 /// tcx egress.
 pub enum TcOut {}
+/// tcx egress, any packet.
+pub enum TcOutAny {}
 
 impl Hook for Xdp {
+    const PLAIN: bool = true;
     const DELIVERY: Delivery = Delivery::XDP;
+    type Any = TcInAny;
 }
 
 impl Hook for TcIn {
-    const DELIVERY: Delivery = Delivery::PEER;
+    const PLAIN: bool = true;
+    type Any = TcInAny;
+}
+
+impl Hook for TcInAny {
+    type Any = Self;
 }
 
 impl Hook for TcOut {
     const ROUTED: bool = true;
-    const DELIVERY: Delivery = Delivery::PEER;
+    const PLAIN: bool = true;
+    type Any = TcOutAny;
+}
+
+impl Hook for TcOutAny {
+    const ROUTED: bool = true;
+    type Any = Self;
 }
 
 /// The packet, and the node it is on.
@@ -62,7 +82,12 @@ impl<'a, H> HostPacket<'a, H> {
 
 impl<H: Hook> Packet for HostPacket<'_, H> {
     const ROUTED: bool = H::ROUTED;
+    const PLAIN: bool = H::PLAIN;
     const DELIVERY: Delivery = H::DELIVERY;
+
+    fn opaque<T: Copy>(&self, value: T) -> T {
+        value
+    }
 
     fn at<T: Wire>(&self, offset: usize) -> Option<&T> {
         let bytes = self.bytes.get(offset..)?.get(..size_of::<T>())?;
@@ -83,14 +108,22 @@ impl<H: Hook> Packet for HostPacket<'_, H> {
         self.node.now.get()
     }
 
-    fn next_hop<A: Address>(&self, src: A, dst: A) -> NextHop {
+    fn tagged(&self) -> bool {
+        self.node.tagged.get()
+    }
+
+    fn route<A: Address>(&self, src: Option<A>, dst: A) -> Route<A> {
+        let known = self.node.routes.borrow().get(&(A::AF, dst.fib())).copied();
         // From a multicast address the kernel finds no way (`bpf_ipv6_fib_lookup`, net/core/filter.c).
-        if A::AF == V6Addr::AF && src.fib()[0].to_ne_bytes()[0] == 0xff {
-            return NextHop::ROUTING;
+        let from_multicast = src.is_some_and(|src| A::AF == V6Addr::AF && src.fib()[0].to_ne_bytes()[0] == 0xff);
+        let found = known.filter(|_| !from_multicast);
+        Route {
+            next_hop: found
+                .map(|route| route.next_hop)
+                .filter(|hop| hop.delivery == H::DELIVERY)
+                .unwrap_or(NextHop::ROUTING),
+            source: found.and_then(|route| src.or(route.source.map(A::from_fib))),
         }
-        let hop = self.node.next_hops.borrow().get(&(A::AF, dst.fib())).copied();
-        hop.filter(|hop| hop.delivery == H::DELIVERY)
-            .unwrap_or(NextHop::ROUTING)
     }
 
     fn fix_checksum(&self, field: &Be16, _offset: usize, change: ChecksumChange) -> bool {

@@ -1,45 +1,61 @@
-//! The maps as hash maps. What is stored is leaked, so that a reference stays good after its entry is gone, as in the
-//! kernel, where the slot stays readable.
+//! The maps as hash maps. What was ever stored is kept, so that a reference stays good after its entry is gone, as in
+//! the kernel, where the slot stays readable.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, RefCell, UnsafeCell},
     collections::HashMap,
     hash::Hash,
     net::IpAddr,
+    ptr::NonNull,
 };
 
 use svcproxy_common::{
-    Table, Tables,
+    Opening, Table, Tables,
     abi::{
-        Address, AffinityEntry, AffinityKey, Backend, BackendKey, FlowEntry, FlowKey, ServiceEntry, ServiceKey, V4Addr,
-        V6Addr,
+        Address, AffinityEntry, AffinityKey, Backend, BackendKey, Config, FlowEntry, FlowKey, FragmentKey,
+        FragmentPorts, Network, ServiceEntry, ServiceKey, V4Addr, V6Addr,
     },
     flow::Live,
 };
 
 /// A map that takes `capacity` entries and then no more.
-pub struct HostMap<K, V: 'static> {
-    entries: RefCell<HashMap<K, &'static V>>,
+pub struct HostMap<K, V> {
+    entries: RefCell<HashMap<K, NonNull<V>>>,
+    /// Everything ever stored.
+    kept: RefCell<Vec<NonNull<V>>>,
     pub capacity: Cell<usize>,
+}
+
+impl<K, V> Drop for HostMap<K, V> {
+    fn drop(&mut self) {
+        for value in self.kept.get_mut().drain(..) {
+            // SAFETY: from `Box::leak` in `insert`, freed only here, when no reference is left.
+            drop(unsafe { Box::from_raw(value.as_ptr()) });
+        }
+    }
 }
 
 impl<K: Eq + Hash + Copy, V> HostMap<K, V> {
     fn new() -> Self {
         Self {
             entries: RefCell::default(),
+            kept: RefCell::default(),
             capacity: Cell::new(usize::MAX),
         }
     }
 
-    pub fn get(&self, key: &K) -> Option<&'static V> {
-        self.entries.borrow().get(key).copied()
+    pub fn get(&self, key: &K) -> Option<&V> {
+        // SAFETY: what was stored lives as long as the map.
+        self.entries.borrow().get(key).map(|value| unsafe { value.as_ref() })
     }
 
     pub fn insert(&self, key: K, value: V) -> bool {
         let mut entries = self.entries.borrow_mut();
         let room = entries.len() < self.capacity.get() || entries.contains_key(&key);
         if room {
-            entries.insert(key, Box::leak(Box::new(value)));
+            let value = NonNull::from(Box::leak(Box::new(value)));
+            self.kept.borrow_mut().push(value);
+            entries.insert(key, value);
         }
         room
     }
@@ -57,8 +73,8 @@ impl<K: Eq + Hash + Copy, V> HostMap<K, V> {
     }
 
     pub fn contents<T>(&self, value: impl Fn(&V) -> T) -> Vec<(K, T)> {
-        let entries = self.entries.borrow();
-        entries.iter().map(|(key, entry)| (*key, value(entry))).collect()
+        let keys = self.keys().into_iter();
+        keys.filter_map(|key| Some((key, value(self.get(&key)?)))).collect()
     }
 
     pub fn clear(&self) {
@@ -73,16 +89,39 @@ pub struct FamilyTables<A: Address> {
     pub services: HostMap<ServiceKey<A>, ServiceEntry>,
     pub backends: HostMap<BackendKey, Backend<A>>,
     pub affinity: HostMap<AffinityKey<A>, Live<AffinityEntry>>,
+    pub fragments: HostMap<FragmentKey<A>, FragmentPorts>,
+    /// Networks with the number of leading bits that count; the longest counts.
+    pub networks: RefCell<Vec<(A::Octets, u32, Network)>>,
+    /// By number of the Service, the networks that its clients must be in.
+    pub source_ranges: RefCell<Vec<(u32, A::Octets, u32)>>,
+    pub config: HostMap<(), Config<A>>,
+    opening: UnsafeCell<Opening<A>>,
 }
 
-impl<A: Address> FamilyTables<A> {
+impl<A: Side> FamilyTables<A> {
     fn new() -> Self {
+        let key = FlowKey {
+            src: A::UNSPECIFIED,
+            dst: A::UNSPECIFIED,
+            src_port: 0,
+            dst_port: 0,
+            protocol: svcproxy_common::abi::Protocol::ANY,
+        };
         Self {
             flows: HostMap::new(),
             pending: HostMap::new(),
             services: HostMap::new(),
             backends: HostMap::new(),
             affinity: HostMap::new(),
+            fragments: HostMap::new(),
+            networks: RefCell::default(),
+            source_ranges: RefCell::default(),
+            config: HostMap::new(),
+            opening: UnsafeCell::new(Opening {
+                masquerade: false,
+                reply_key: key,
+                entry: FlowEntry::blank(A::UNSPECIFIED),
+            }),
         }
     }
 
@@ -147,12 +186,21 @@ impl HostTables {
 
 /// An address that knows its half of the tables.
 pub trait Side: Address {
+    const UNSPECIFIED: Self;
+
+    fn bytes(octets: &Self::Octets) -> &[u8];
     fn of(tables: &HostTables) -> &FamilyTables<Self>;
     fn from_ip(ip: IpAddr) -> Self;
     fn ip(self) -> IpAddr;
 }
 
 impl Side for V4Addr {
+    const UNSPECIFIED: Self = Self { octets: [0; 4] };
+
+    fn bytes(octets: &[u8; 4]) -> &[u8] {
+        octets
+    }
+
     fn of(tables: &HostTables) -> &FamilyTables<Self> {
         &tables.v4
     }
@@ -170,6 +218,12 @@ impl Side for V4Addr {
 }
 
 impl Side for V6Addr {
+    const UNSPECIFIED: Self = Self { octets: [0; 16] };
+
+    fn bytes(octets: &[u8; 16]) -> &[u8] {
+        octets
+    }
+
     fn of(tables: &HostTables) -> &FamilyTables<Self> {
         &tables.v6
     }
@@ -184,6 +238,12 @@ impl Side for V6Addr {
     fn ip(self) -> IpAddr {
         self.octets.into()
     }
+}
+
+/// Whether two addresses have their first `length` bits in common.
+fn within(address: &[u8], network: &[u8], length: u32) -> bool {
+    let (whole, rest) = (length as usize / 8, length % 8);
+    address[..whole] == network[..whole] && (rest == 0 || (address[whole] ^ network[whole]) >> (8 - rest) == 0)
 }
 
 impl<A: Side> Tables<A> for HostTables {
@@ -213,6 +273,43 @@ impl<A: Side> Tables<A> for HostTables {
     fn service(&self, key: &ServiceKey<A>) -> Option<&ServiceEntry> {
         self.service_lookups.set(self.service_lookups.get() + 1);
         A::of(self).services.get(key)
+    }
+
+    fn opening(&self) -> Option<&mut Opening<A>> {
+        // SAFETY: one packet at a time is opening a connection, and it asks once for each half of the work.
+        Some(unsafe { &mut *A::of(self).opening.get() })
+    }
+
+    fn network(&self, address: &A) -> Option<Network> {
+        let networks = A::of(self).networks.borrow();
+        let octets = address.octets();
+        let holding = networks
+            .iter()
+            .filter(|(network, length, _)| within(A::bytes(&octets), A::bytes(network), *length));
+        holding
+            .max_by_key(|(_, length, _)| *length)
+            .map(|(_, _, network)| *network)
+    }
+
+    fn in_source_ranges(&self, service: u32, client: &A) -> bool {
+        let octets = client.octets();
+        A::of(self)
+            .source_ranges
+            .borrow()
+            .iter()
+            .any(|(of, network, length)| *of == service && within(A::bytes(&octets), A::bytes(network), *length))
+    }
+
+    fn config(&self) -> Option<&Config<A>> {
+        A::of(self).config.get(&())
+    }
+
+    fn fragment(&self, key: &FragmentKey<A>) -> Option<FragmentPorts> {
+        A::of(self).fragments.get(key).copied()
+    }
+
+    fn set_fragment(&self, key: &FragmentKey<A>, ports: FragmentPorts) {
+        A::of(self).fragments.insert(*key, ports);
     }
 
     fn slot(&self, index: u32) -> Option<u32> {

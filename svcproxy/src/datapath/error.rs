@@ -55,12 +55,6 @@ pub enum DatapathError {
         /// Where we looked.
         dir: PathBuf,
     },
-    /// `--iface` names nothing.
-    #[error("no interface {name:?} in this network namespace; `ip link` lists them")]
-    NoInterface {
-        /// Its name.
-        name: String,
-    },
     /// The interface carries something else than Ethernet.
     #[error("{name} carries no Ethernet frames; attach svcproxy to an Ethernet-like interface instead")]
     NotEthernet {
@@ -128,9 +122,6 @@ pub enum DatapathError {
     /// A program ended without counting its packet.
     #[error("the program counted no reason for its verdict: that is a bug in svcproxy")]
     NotCounted,
-    /// The kernel's list of interfaces could not be read.
-    #[error("could not read the interfaces from netlink: {0}")]
-    Netlink(String),
     /// The kernel's tick could not be found out.
     #[error("could not measure this kernel's clock: {0}")]
     Clock(String),

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod attachment;
 mod bystanders;
 mod cleanup;
 mod examples;
@@ -12,6 +13,7 @@ mod explain;
 mod get;
 mod lab;
 mod load;
+mod network;
 mod refusals;
 mod remote;
 mod restart;

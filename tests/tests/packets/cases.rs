@@ -8,7 +8,7 @@ use svcproxy_common::{
 
 use crate::{
     cluster::service,
-    model::{Frame, Ip, arp, judge, sockets, tcp, udp},
+    model::{Frame, Ip, arp, judge, packet, sockets, tcp, udp},
     world::{World, least, world},
 };
 
@@ -189,10 +189,7 @@ fn replies_come_from_the_service_whatever_hook_they_leave_by() {
             for (protocol, vip) in [(TCP, ip.vip(1, 80)), (UDP, ip.vip(1, 53))] {
                 world.forget();
                 let client = ip.client(1, 5000);
-                let frame = |src, dst, flags| match protocol {
-                    TCP => tcp(src, dst, flags),
-                    UDP => udp(src, dst),
-                };
+                let frame = |src, dst, flags| packet(protocol, src, dst, flags);
                 for flags in ["S", ".", "F."] {
                     let request = world.run(forward, &frame(client, vip, flags));
                     judge::assert_valid(&request.frame);

@@ -2,19 +2,10 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use svcproxy::model::{Endpoint, Protocol, Service, ServiceName, ServicePort, ServiceType};
+use svcproxy::model::{Endpoint, Protocol, Service, ServiceName, ServicePort, ServiceType, TrafficPolicy};
 
 /// A Service with one address and ports with their endpoints.
 pub(crate) fn service(name: &str, affinity: Option<u32>, ports: &[(Protocol, SocketAddr, &[SocketAddr])]) -> Service {
-    let endpoint = |socket: &SocketAddr| Endpoint {
-        address: socket.ip(),
-        port: socket.port(),
-        ready: true,
-        serving: true,
-        terminating: false,
-        node_name: None,
-        pod: None,
-    };
     Service {
         name: ServiceName {
             namespace: "default".into(),
@@ -22,6 +13,12 @@ pub(crate) fn service(name: &str, affinity: Option<u32>, ports: &[(Protocol, Soc
         },
         service_type: ServiceType::ClusterIp,
         cluster_ips: vec![ports[0].1.ip()],
+        external_ips: Vec::new(),
+        load_balancer_ips: Vec::new(),
+        load_balancer_source_ranges: Vec::new(),
+        internal_traffic_policy: TrafficPolicy::Cluster,
+        external_traffic_policy: TrafficPolicy::Cluster,
+        health_check_node_port: None,
         affinity_seconds: affinity,
         selector: BTreeMap::new(),
         ports: ports
@@ -30,7 +27,11 @@ pub(crate) fn service(name: &str, affinity: Option<u32>, ports: &[(Protocol, Soc
                 name: format!("{protocol}-{}", vip.port()).to_lowercase(),
                 protocol: *protocol,
                 port: vip.port(),
-                endpoints: endpoints.iter().map(endpoint).collect(),
+                node_port: None,
+                endpoints: endpoints
+                    .iter()
+                    .map(|socket| Endpoint::ready(socket.ip(), socket.port()))
+                    .collect(),
             })
             .collect(),
     }

@@ -26,11 +26,11 @@ use svcproxy::{
         links::Hook,
         trial::{Action, Outcome, Trial},
     },
-    model::{Model, Service},
+    model::{Model, NodePolicy, Service},
     plan::{Diff, Limits, MapContents, plan},
 };
 use svcproxy_common::{
-    Reason,
+    Fate, Reason,
     abi::{Delivery, Interface},
 };
 
@@ -45,13 +45,16 @@ pub(crate) const MTU_VETH1: u16 = 1400;
 /// The clients and pods with a neighbour entry are numbers 1 to this.
 pub(crate) const NEIGHBOURS: u16 = 8;
 
+/// The addresses of veth0 and veth1.
+pub(crate) const NODE_ADDRESSES: [&str; 4] = ["10.0.255.254", "fd00:a::ffff", "10.244.255.254", "fd00:244::ffff"];
+
 const SIZES: Sizes = Sizes {
     flows: 32_768,
     pending: 32_768,
     affinity: 4_096,
-    services: 64,
-    backends: 256,
-    slots: 4_096,
+    services: 512,
+    backends: 2_048,
+    slots: 65_536,
 };
 
 static WORLD: LazyLock<Mutex<World>> = LazyLock::new(|| Mutex::new(World::new()));
@@ -67,13 +70,14 @@ pub(crate) struct World {
 /// The one world, empty, and the calling thread in its namespace.
 pub(crate) fn world() -> MutexGuard<'static, World> {
     let mut world = WORLD.lock().unwrap_or_else(PoisonError::into_inner);
-    setns(&world.namespace, CloneFlags::CLONE_NEWNET).expect("cannot enter the namespace");
+    world.enter();
     world.reset();
     world
 }
 
 impl World {
-    fn new() -> Self {
+    /// A world apart from [`world`]'s, for a thread of its own.
+    pub(crate) fn new() -> Self {
         let build = || {
             unshare(CloneFlags::CLONE_NEWNET).expect("packet tests make a network namespace: run them as root");
             ip(&cables());
@@ -104,6 +108,11 @@ impl World {
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
+    /// Puts the calling thread into its namespace.
+    pub(crate) fn enter(&self) {
+        setns(&self.namespace, CloneFlags::CLONE_NEWNET).expect("cannot enter the namespace");
+    }
+
     fn reset(&mut self) {
         self.serve(&[]);
         self.forget();
@@ -121,22 +130,34 @@ impl World {
         clear(&mut maps.v4.flows);
         clear(&mut maps.v4.pending);
         clear(&mut maps.v4.affinity);
+        clear(&mut maps.v4.fragments);
         clear(&mut maps.v6.flows);
         clear(&mut maps.v6.pending);
         clear(&mut maps.v6.affinity);
+        clear(&mut maps.v6.fragments);
     }
 
     /// Makes the maps hold these Services, as the daemon does.
     pub(crate) fn serve(&mut self, services: &[Service]) -> MapContents {
         let model = Model {
             services: services.to_vec(),
+            ..Model::default()
         };
+        let policy = NodePolicy {
+            service_ranges: Vec::new(),
+            ..NodePolicy::default()
+        };
+        self.apply(&model, &policy)
+    }
+
+    /// The same for any model and flags.
+    pub(crate) fn apply(&mut self, model: &Model, policy: &NodePolicy) -> MapContents {
         let limits = Limits {
             backend_slots: SIZES.slots,
         };
         let maps = &mut self.datapath.maps;
         let current = maps.contents().unwrap();
-        let wanted = plan(&model, &current, &limits).unwrap();
+        let wanted = plan(model, policy, &current, &limits).unwrap();
         maps.apply(&Diff::between(&current, &wanted)).unwrap();
         assert_eq!(maps.contents().unwrap(), wanted);
         wanted
@@ -190,21 +211,33 @@ impl World {
             .into_iter()
             .filter(|(reason, count)| before[reason] != *count)
             .collect();
-        let [(reason, count)] = grown[..] else {
-            panic!("{grown:?} were counted")
+        // A packet that is deferred is counted again where it goes on.
+        let (reason, count) = match grown[..] {
+            [one] | [one, (Reason::NotPlain, _)] => one,
+            _ => panic!("{grown:?} were counted"),
         };
         assert_eq!(count, before[&reason] + 1);
-        assert_eq!(outcome.action == Action::Drop, reason.drops(), "{reason:?}");
-        if reason != Reason::Translated {
-            assert_eq!(outcome.frame, frame, "{reason:?} changed the frame");
+        match reason.fate() {
+            _ if reason == Reason::Translated => {}
+            Fate::Reject if hook != Hook::Xdp => {}
+            // XDP marks what it leaves to tc in front of the frame.
+            Fate::Reject | Fate::Defer => assert_eq!(outcome.frame[LEFT_TO_TC.len()..], *frame, "{reason:?}"),
+            fate => {
+                assert_eq!(outcome.action == Action::Drop, fate == Fate::Drop, "{reason:?}");
+                assert_eq!(outcome.frame, frame, "{reason:?} changed the frame");
+            }
         }
         (reason, outcome)
     }
 
-    fn reasons(&self) -> BTreeMap<Reason, u64> {
+    /// Packets by reason.
+    pub(crate) fn reasons(&self) -> BTreeMap<Reason, u64> {
         self.datapath.maps.reasons().unwrap().into_iter().collect()
     }
 }
+
+/// What XDP puts before a frame that it leaves to tc.
+pub(crate) const LEFT_TO_TC: [u8; 4] = 0x7376_6370_u32.to_ne_bytes();
 
 /// The fewest bytes of a frame with which the kernel runs a program (`bpf_prog_test_run_skb`, net/bpf/test_run.c: an skb
 /// has a whole IP header).

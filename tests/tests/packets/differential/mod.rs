@@ -1,0 +1,263 @@
+//! The same random packets for the same random clusters through three judges: the decision code on the host, the real
+//! programs, and for each connection's first packet the rules themselves (`svcproxy::conformance`).
+//!
+//! All must agree on verdict and bytes after every packet, on the packet's own table entries after every packet, on all
+//! tables and counters after every scene; checksums are computed from scratch. `SVCPROXY_PACKETS` sets how many packets
+//! (200 000 unless told), `SVCPROXY_SEED` which, `SVCPROXY_SCENE` a single scene of them; `cargo xtask fuzz` sets all.
+
+mod scene;
+mod traffic;
+mod twin;
+mod verdict;
+
+use std::{
+    env,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use fastrand::Rng;
+use nix::time::{ClockId, clock_gettime};
+use svcproxy::datapath::links::Hook;
+use svcproxy_common::{Reason, Table, abi::FlowKey};
+
+use self::{scene::Scene, traffic::Traffic, twin::both_families};
+use crate::{
+    model::{FamilyTables, Node, Outcome, Side, TcIn, TcOut, Xdp, flow_key},
+    world::{World, least},
+};
+
+/// Packets of one scene.
+const SCENE: u64 = 4_000;
+
+/// What no packet brings about under test run: the kernel refuses neither an insert nor a rewrite within bounds.
+const UNREACHED: [Reason; 2] = [Reason::FlowTableFull, Reason::RewriteFailed];
+
+#[test]
+fn host_and_kernel_and_rules_agree_on_random_packets() {
+    let number = |name: &str| env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
+    let (packets, seed) = (
+        number("SVCPROXY_PACKETS").unwrap_or(200_000),
+        number("SVCPROXY_SEED").unwrap_or(1),
+    );
+    let only = number("SVCPROXY_SCENE");
+    let threads = thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
+    let run = Run {
+        seed,
+        packets,
+        next_scene: AtomicU64::new(only.unwrap_or(0)),
+        done: AtomicU64::new(0),
+        failed: AtomicBool::new(false),
+        reasons: Mutex::new([0; Reason::ALL.len()]),
+    };
+    let start = Instant::now();
+    let failures: Vec<String> = thread::scope(|scope| {
+        let workers = 0..if only.is_some() { 1 } else { threads };
+        let workers: Vec<_> = workers.map(|_| scope.spawn(|| run.work(only.is_some()))).collect();
+        workers
+            .into_iter()
+            .filter_map(|worker| worker.join().unwrap().err())
+            .collect()
+    });
+    let (done, took) = (run.done.load(Ordering::Relaxed), start.elapsed());
+    println!(
+        "seed {seed}: {done} packets in {took:.1?}, {:.0} a second on {threads} processors",
+        done as f64 / took.as_secs_f64()
+    );
+    let reasons = run.reasons.into_inner().unwrap();
+    for (reason, count) in Reason::ALL.into_iter().zip(reasons) {
+        println!("{count:>10}  {}", reason.name());
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    if only.is_none() && done >= 200_000 {
+        let unreached: Vec<_> = (Reason::ALL.into_iter().zip(reasons))
+            .filter(|(reason, count)| *count == 0 && !UNREACHED.contains(reason))
+            .map(|(reason, _)| reason.name())
+            .collect();
+        assert!(unreached.is_empty(), "never reached: {unreached:?}");
+    }
+}
+
+/// What the workers share.
+struct Run {
+    seed: u64,
+    packets: u64,
+    next_scene: AtomicU64,
+    done: AtomicU64,
+    failed: AtomicBool,
+    reasons: Mutex<[u64; Reason::ALL.len()]>,
+}
+
+impl Run {
+    /// Plays scenes in a world of its own until there were packets enough.
+    fn work(&self, once: bool) -> Result<(), String> {
+        let mut world = World::new();
+        world.enter();
+        while self.done.load(Ordering::Relaxed) < self.packets && !self.failed.load(Ordering::Relaxed) {
+            let number = self.next_scene.fetch_add(1, Ordering::Relaxed);
+            let mut random = Rng::with_seed(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number);
+            let scene = Scene::random(&mut random);
+            let mut play = Play {
+                node: twin::twin(&mut world, &scene),
+                world: &mut world,
+                random,
+                packets: 0,
+            };
+            let outcome = play.run(&scene);
+            self.done.fetch_add(play.packets, Ordering::Relaxed);
+            let mut reasons = self.reasons.lock().unwrap();
+            for (total, count) in reasons.iter_mut().zip(play.node.reasons.get()) {
+                *total += count;
+            }
+            drop(reasons);
+            match outcome {
+                Ok(true) => play.clear(),
+                // The kernel has done what nobody knows of.
+                Ok(false) => world.forget(),
+                Err(what) => {
+                    self.failed.store(true, Ordering::Relaxed);
+                    let (seed, packet) = (self.seed, number * SCENE + play.packets);
+                    return Err(format!(
+                        "seed {seed}, packet {packet}: {what}\nto see it again: cargo xtask fuzz --seed {seed} --packet {packet}"
+                    ));
+                }
+            }
+            if once {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Both who answer to a scene's packets.
+struct Play<'w> {
+    world: &'w mut World,
+    node: Node,
+    random: Rng,
+    packets: u64,
+}
+
+impl Play<'_> {
+    /// Plays a scene; false when it was cut short.
+    fn run(&mut self, scene: &Scene) -> Result<bool, String> {
+        let before = self.world.reasons();
+        let mut traffic = Traffic::new(scene, self.random.fork());
+        while self.packets < SCENE {
+            if self.random.u16(..500) == 0 {
+                let seconds = *scene::choose(&mut self.random, &[1, 1, 1, 31, 61, 121, 201, 3601, 86_401]);
+                both_families(
+                    self.world,
+                    &self.node,
+                    |sides| sides.age(seconds),
+                    |sides| sides.age(seconds),
+                );
+            }
+            let frame = traffic.next();
+            let hook = *scene::choose(&mut self.random, scene.hooks);
+            if frame.len() < least(hook, &frame) {
+                continue;
+            }
+            self.packets += 1;
+            let told = self.packet(scene, &mut traffic, hook, &frame);
+            let told = told.map_err(|what| format!("{hook}, {} bytes: {what}\n  frame  {frame:02x?}", frame.len()))?;
+            if !told {
+                return Ok(false);
+            }
+        }
+        let [v4, v6] = both_families(self.world, &self.node, |sides| sides.compare(), |sides| sides.compare());
+        v4.and(v6)?;
+        twin::compare_reasons(&self.node.reasons.get(), &before, &self.world.reasons())?;
+        Ok(true)
+    }
+
+    /// One packet. False when the kernel's second may have ended meanwhile: what it did then is nobody's guess.
+    fn packet(&mut self, scene: &Scene, traffic: &mut Traffic<'_>, hook: Hook, frame: &[u8]) -> Result<bool, String> {
+        let now = quiet_second();
+        self.node.now.set(now);
+        let first = verdict::first(frame).filter(|first| hook != Hook::TcOut && self.is_first(first));
+        let ours = match hook {
+            Hook::Xdp => self.node.run_once::<Xdp>(frame, 0),
+            Hook::TcIn | Hook::AfterXdp => self.node.run_bytes::<TcIn>(frame, 0),
+            Hook::TcOut => self.node.run_bytes::<TcOut>(frame, 0),
+        };
+        let theirs = self.world.run_bytes(hook, frame, 0);
+        if second() != (now, true) {
+            return Ok(false);
+        }
+        verdict::agree(hook, frame, &ours, &theirs, self.world.veth0)?;
+        if let Some(first) = first.as_ref().filter(|_| ours.verdict != Err(Reason::NotPlain)) {
+            verdict::conforms(scene, first, &ours)?;
+        }
+        if ours.verdict.is_ok() {
+            verdict::checksums(frame, &ours.bytes)?;
+            traffic.left(&ours.bytes);
+        }
+        self.same_flow(frame, &ours)?;
+        Ok(true)
+    }
+
+    /// Whether nothing is known of a packet's connection.
+    fn is_first(&self, first: &verdict::First) -> bool {
+        fn of<A: Side>(tables: &FamilyTables<A>, first: &verdict::First) -> bool {
+            let key = flow_key::<A>(first.protocol, first.src, first.dst);
+            [Table::Flows, Table::Pending]
+                .iter()
+                .all(|table| tables.table(*table).get(&key).is_none())
+        }
+        match first.layers.src.is_ipv4() {
+            true => of(&self.node.tables.v4, first),
+            false => of(&self.node.tables.v6, first),
+        }
+    }
+
+    /// Compares the table entries of the packet's connection.
+    fn same_flow(&mut self, frame: &[u8], ours: &Outcome) -> Result<(), String> {
+        let Some(first) = verdict::first(frame).filter(|_| ours.verdict.is_ok()) else {
+            return Ok(());
+        };
+        fn key<A: Side>(first: &verdict::First) -> FlowKey<A> {
+            flow_key(first.protocol, first.src, first.dst)
+        }
+        let is_v4 = first.src.is_ipv4();
+        let [v4, v6] = both_families(
+            self.world,
+            &self.node,
+            |sides| if is_v4 { sides.compare_flow(key(&first)) } else { Ok(()) },
+            |sides| if is_v4 { Ok(()) } else { sides.compare_flow(key(&first)) },
+        );
+        v4.and(v6)
+    }
+
+    /// Leaves the world's tables empty.
+    fn clear(self) {
+        both_families(self.world, &self.node, |sides| sides.clear(), |sides| sides.clear());
+    }
+}
+
+/// How far the kernel's seconds, counted in jiffies, may be off.
+const SLACK: Duration = Duration::from_millis(15);
+
+/// The second it is, and whether it is that for the kernel too.
+fn second() -> (u32, bool) {
+    let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap());
+    let within = Duration::from_nanos(now.subsec_nanos().into());
+    (
+        now.as_secs() as u32,
+        within > SLACK && within < Duration::from_secs(1) - SLACK,
+    )
+}
+
+/// Waits while the kernel may be in another second.
+fn quiet_second() -> u32 {
+    loop {
+        match second() {
+            (now, true) => return now,
+            _ => thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}

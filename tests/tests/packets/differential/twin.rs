@@ -1,0 +1,272 @@
+//! A host node with the same tables and the same neighbours as the kernel's, and the comparison of what both remember.
+
+use std::{collections::BTreeMap, fmt::Debug, net::IpAddr};
+
+use aya::{
+    Pod,
+    maps::{HashMap, MapData},
+};
+use svcproxy::{
+    datapath::{Family, MapKeys, entries},
+    plan::{FamilyMaps, MapContents},
+};
+use svcproxy_common::{
+    Reason, Table,
+    abi::{AffinityEntry, AffinityKey, FlowEntry, FlowKey, FragmentKey, V4Addr, V6Addr},
+    flow::{Live, NextHop, reverse_key},
+};
+
+use super::scene::Scene;
+use crate::{
+    model::{FamilyTables, Ip, Node, Side, live_affinity, snapshot},
+    world::{MTU_VETH0, MTU_VETH1, NEIGHBOUR, NEIGHBOURS, NODE_ADDRESSES, World},
+};
+
+/// Makes the kernel hold the scene and a host node the same.
+pub(super) fn twin(world: &mut World, scene: &Scene) -> Node {
+    let [veth0, veth1] = scene.deliveries;
+    world.deliver(veth0, veth1);
+    let contents = world.apply(&scene.model, &scene.policy);
+    let node = Node::new();
+    let MapContents { v4, v6, slots } = &contents;
+    copy(v4, &node.tables.v4);
+    copy(v6, &node.tables.v6);
+    for (offset, region) in slots {
+        for (index, endpoint) in (*offset..).zip(region.iter()) {
+            node.tables.slots.insert(index, *endpoint);
+        }
+    }
+    if scene.half_written {
+        let maps = &mut world.datapath.maps;
+        if let Some(key) = v4.backends.keys().next() {
+            maps.v4.backends.remove(key).unwrap();
+            node.tables.v4.backends.remove(key);
+        }
+        if let Some(key) = v6.backends.keys().next_back() {
+            maps.v6.backends.remove(key).unwrap();
+            node.tables.v6.backends.remove(key);
+        }
+    }
+    routes(&node, world, scene);
+    node
+}
+
+fn copy<A: Side>(from: &FamilyMaps<A>, to: &FamilyTables<A>) {
+    for (key, entry) in &from.services {
+        to.services.insert(*key, *entry);
+    }
+    for (key, backend) in &from.backends {
+        to.backends.insert(*key, *backend);
+    }
+    let networks = from.networks.iter();
+    *to.networks.borrow_mut() = networks
+        .map(|(prefix, what)| (prefix.data, prefix.length, *what))
+        .collect();
+    let ranges = from.source_ranges.keys();
+    // The number of the Service is the first 32 bits of the prefix.
+    *to.source_ranges.borrow_mut() = ranges
+        .map(|range| (range.data.service, range.data.client, range.length - u32::BITS))
+        .collect();
+    if let Some(config) = from.config {
+        to.config.insert((), config);
+    }
+}
+
+/// What the kernel's routing says of every address that may be an endpoint's or a client's.
+fn routes(node: &Node, world: &World, scene: &Scene) {
+    let own = NODE_ADDRESSES.map(|ip| ip.parse::<IpAddr>().unwrap());
+    for ip in Ip::ALL {
+        let source = |first: usize| Some(own[first + usize::from(ip == Ip::V6)]);
+        for number in 1..=NEIGHBOURS + 1 {
+            for (socket, ifindex, mtu, mac, delivery, source) in [
+                (
+                    ip.client(number, 0),
+                    world.veth0,
+                    MTU_VETH0,
+                    2,
+                    scene.deliveries[0],
+                    source(0),
+                ),
+                (
+                    ip.other_pod(number, 0),
+                    world.veth0,
+                    MTU_VETH0,
+                    2,
+                    scene.deliveries[0],
+                    source(0),
+                ),
+                (
+                    ip.pod(number, 0),
+                    world.veth1,
+                    MTU_VETH1,
+                    3,
+                    scene.deliveries[1],
+                    source(2),
+                ),
+            ] {
+                let hop = delivery.filter(|_| number <= NEIGHBOURS).map(|delivery| NextHop {
+                    delivery,
+                    ifindex,
+                    mtu,
+                    dst_mac: NEIGHBOUR,
+                    src_mac: [2, 0, 0, 0, 0, mac],
+                });
+                node.set_route(socket.ip(), hop.unwrap_or(NextHop::ROUTING), source);
+            }
+        }
+    }
+}
+
+/// One family's tables on both sides.
+pub(super) struct Sides<'a, A: MapKeys + Side> {
+    ours: &'a FamilyTables<A>,
+    theirs: &'a mut Family<A>,
+}
+
+/// Runs something on both families.
+pub(super) fn both_families<T>(
+    world: &mut World,
+    node: &Node,
+    mut v4: impl FnMut(Sides<'_, V4Addr>) -> T,
+    mut v6: impl FnMut(Sides<'_, V6Addr>) -> T,
+) -> [T; 2] {
+    let maps = &mut world.datapath.maps;
+    let (v4_sides, v6_sides) = (
+        Sides {
+            ours: &node.tables.v4,
+            theirs: &mut maps.v4,
+        },
+        Sides {
+            ours: &node.tables.v6,
+            theirs: &mut maps.v6,
+        },
+    );
+    [v4(v4_sides), v6(v6_sides)]
+}
+
+impl<A: MapKeys + Side> Sides<'_, A>
+where
+    FlowKey<A>: Pod,
+    FlowEntry<A>: Pod,
+    AffinityKey<A>: Pod,
+    FragmentKey<A>: Pod,
+{
+    /// Compares everything that both remember, but for the time.
+    pub(super) fn compare(self) -> Result<(), String> {
+        let Self { ours, theirs } = self;
+        same("flows", &theirs.flows, ours.flows.contents(snapshot), timeless)?;
+        same("pending", &theirs.pending, ours.pending.contents(snapshot), timeless)?;
+        let client = |entry: AffinityEntry| AffinityEntry { last_seen: 0, ..entry };
+        same(
+            "affinity",
+            &theirs.affinity,
+            ours.affinity.contents(live_affinity),
+            client,
+        )?;
+        let fragments = ours.fragments.contents(|ports| *ports);
+        same("fragments", &theirs.fragments, fragments, |ports| ports)
+    }
+
+    /// Compares what both remember of one packet's connection.
+    pub(super) fn compare_flow(self, key: FlowKey<A>) -> Result<(), String> {
+        let mut keys = vec![key];
+        for table in [Table::Flows, Table::Pending] {
+            keys.extend(self.ours.table(table).get(&key).map(|entry| reverse_key(&key, entry)));
+        }
+        for key in keys {
+            for table in [Table::Flows, Table::Pending] {
+                let ours = self.ours.table(table).get(&key).map(|entry| timeless(snapshot(entry)));
+                let theirs = match table {
+                    Table::Flows => &self.theirs.flows,
+                    Table::Pending => &self.theirs.pending,
+                };
+                let theirs = theirs.get(&key, 0).ok().map(timeless);
+                if ours != theirs {
+                    return Err(format!("{table:?} {key:?}\n  host   {ours:?}\n  kernel {theirs:?}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets seconds pass for both: everything was last seen earlier.
+    pub(super) fn age(self, seconds: u32) {
+        let earlier = |time: u32| time.saturating_sub(seconds);
+        for (ours, theirs) in [
+            (&self.ours.flows, &mut self.theirs.flows),
+            (&self.ours.pending, &mut self.theirs.pending),
+        ] {
+            for (key, mut entry) in ours.contents(snapshot) {
+                entry.last_seen = earlier(theirs.get(&key, 0).map_or(entry.last_seen, |entry| entry.last_seen));
+                theirs.insert(key, entry, 0).unwrap();
+                ours.insert(key, Live::new(entry));
+            }
+        }
+        for (key, mut entry) in self.ours.affinity.contents(live_affinity) {
+            entry.last_seen = earlier(entry.last_seen);
+            self.theirs.affinity.insert(key, entry, 0).unwrap();
+            self.ours.affinity.insert(key, Live::new(entry));
+        }
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(self) {
+        let Self { ours, theirs } = self;
+        for key in ours.flows.keys() {
+            let _ = theirs.flows.remove(&key);
+        }
+        for key in ours.pending.keys() {
+            let _ = theirs.pending.remove(&key);
+        }
+        for key in ours.affinity.keys() {
+            let _ = theirs.affinity.remove(&key);
+        }
+        for key in ours.fragments.keys() {
+            let _ = theirs.fragments.remove(&key);
+        }
+    }
+}
+
+fn timeless<A>(entry: FlowEntry<A>) -> FlowEntry<A> {
+    FlowEntry { last_seen: 0, ..entry }
+}
+
+fn same<K: Pod + Ord + Debug, V: Pod + PartialEq + Debug>(
+    name: &str,
+    theirs: &HashMap<MapData, K, V>,
+    ours: Vec<(K, V)>,
+    timeless: impl Fn(V) -> V,
+) -> Result<(), String> {
+    let sorted =
+        |all: Vec<(K, V)>| -> BTreeMap<K, V> { all.into_iter().map(|(key, entry)| (key, timeless(entry))).collect() };
+    let (theirs, ours) = (sorted(entries(theirs, name).unwrap()), sorted(ours));
+    let keys = ours.keys().chain(theirs.keys());
+    for key in keys {
+        if ours.get(key) != theirs.get(key) {
+            return Err(format!(
+                "{name} {key:?}\n  host   {:?}\n  kernel {:?}",
+                ours.get(key),
+                theirs.get(key)
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Compares how often each reason was counted.
+pub(super) fn compare_reasons(
+    ours: &[u64; Reason::ALL.len()],
+    before: &BTreeMap<Reason, u64>,
+    after: &BTreeMap<Reason, u64>,
+) -> Result<(), String> {
+    for (reason, ours) in Reason::ALL.into_iter().zip(ours) {
+        let theirs = after[&reason] - before[&reason];
+        if *ours != theirs {
+            return Err(format!(
+                "{}: counted {ours} times on the host, {theirs} in the kernel",
+                reason.name()
+            ));
+        }
+    }
+    Ok(())
+}

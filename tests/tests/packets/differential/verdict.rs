@@ -1,0 +1,176 @@
+//! One packet's answers side by side: the program's and the host's byte for byte, both against checksums from scratch,
+//! and a connection's first packet against the rules themselves.
+
+use std::{fmt::Debug, net::SocketAddr};
+
+use svcproxy::{
+    conformance::{self, decide},
+    datapath::{links::Hook, trial::Action},
+    model::Protocol,
+};
+use svcproxy_common::{
+    Fate, Reason, Verdict,
+    abi::Protocol::{SCTP, TCP, UDP},
+};
+
+use super::scene::Scene;
+use crate::{
+    model::{
+        Outcome,
+        judge::{self, Layers},
+        pieces,
+    },
+    world::LEFT_TO_TC,
+};
+
+/// What a program did.
+pub(super) type Theirs = svcproxy::datapath::trial::Outcome;
+
+fn equal<T: PartialEq + Debug>(what: &str, ours: T, theirs: T) -> Result<(), String> {
+    match ours == theirs {
+        true => Ok(()),
+        false => Err(format!("{what}\n  host   {ours:02x?}\n  kernel {theirs:02x?}")),
+    }
+}
+
+/// Compares the program with the host.
+pub(super) fn agree(hook: Hook, frame: &[u8], ours: &Outcome, theirs: &Theirs, veth0: u32) -> Result<(), String> {
+    let marked = || [&LEFT_TO_TC, frame].concat();
+    let (action, bytes) = match ours.verdict {
+        Ok(Verdict::Route) => (Action::Pass, ours.bytes.clone()),
+        Ok(Verdict::Send { ifindex }) if hook == Hook::Xdp && ifindex == veth0 => {
+            (Action::Transmit, ours.bytes.clone())
+        }
+        Ok(Verdict::Send { .. }) => (Action::Redirect, ours.bytes.clone()),
+        Err(reason) => match reason.fate() {
+            Fate::Pass => (Action::Pass, frame.to_vec()),
+            Fate::Drop => (Action::Drop, frame.to_vec()),
+            Fate::Defer | Fate::Reject if hook == Hook::Xdp => (Action::Pass, marked()),
+            Fate::Defer => return Err(format!("{hook} deferred a packet twice")),
+            Fate::Reject => match answer(frame) {
+                // A processor that has sent its share this second drops silently.
+                Some(answer) if theirs.action == Action::Redirect => (Action::Redirect, answer),
+                _ => (Action::Drop, frame.to_vec()),
+            },
+        },
+    };
+    equal("action", action, theirs.action)?;
+    equal("bytes", &bytes, &theirs.frame)
+}
+
+/// The ICMP port unreachable for a frame; `None` where none is due.
+fn answer(frame: &[u8]) -> Option<Vec<u8>> {
+    let layers = judge::layers(frame).filter(|layers| layers.ip == 14)?;
+    let (kind, header, unicast) = match layers.src {
+        std::net::IpAddr::V4(ip) => {
+            let first = ip.octets()[0];
+            ((3, 3), 20, first != 0 && first != 127 && first < 224)
+        }
+        std::net::IpAddr::V6(ip) => ((1, 4), 40, !ip.is_multicast() && !ip.is_unspecified()),
+    };
+    let length = match header {
+        20 => usize::from(u16::from_be_bytes([frame[16], frame[17]])),
+        _ => 40 + usize::from(u16::from_be_bytes([frame[18], frame[19]])),
+    };
+    let quoted = [header + 20, header + 8].into_iter().find(|quoted| *quoted <= length)?;
+    if !unicast {
+        return None;
+    }
+    let mut quoted_bytes = frame[14..frame.len().min(14 + quoted)].to_vec();
+    quoted_bytes.resize(quoted, 0);
+    let mut answer = pieces::error_quoting(layers.dst, layers.src, kind, 0, &frame[..14], &quoted_bytes);
+    answer[..12].rotate_left(6);
+    Some(answer)
+}
+
+/// Checks that every checksum of a translated packet is as right as it was.
+pub(super) fn checksums(before: &[u8], after: &[u8]) -> Result<(), String> {
+    let errors = |frame| -> Vec<_> {
+        let checksums = judge::checksums(frame).into_iter();
+        checksums.map(|checksum| (checksum.name, checksum.error())).collect()
+    };
+    match errors(before) == errors(after) {
+        true => Ok(()),
+        false => Err(format!(
+            "checksums, from scratch\n  before {:02x?}\n  after  {:02x?}\n  {after:02x?}",
+            judge::checksums(before),
+            judge::checksums(after)
+        )),
+    }
+}
+
+/// What opens a connection: a whole packet, or a first fragment, with all of its transport header.
+pub(super) struct First {
+    pub(super) protocol: Protocol,
+    pub(super) src: SocketAddr,
+    pub(super) dst: SocketAddr,
+    pub(super) layers: Layers,
+}
+
+/// More than this nobody sends, and the programs do not follow.
+const EXTENSIONS: usize = 6;
+
+/// Reads a packet with ports.
+pub(super) fn first(frame: &[u8]) -> Option<First> {
+    let layers = judge::layers(frame).filter(|layers| layers.fragment.0 == 0 && layers.extensions <= EXTENSIONS)?;
+    let (protocol, least) = match layers.protocol {
+        6 => (TCP, 20),
+        17 => (UDP, 8),
+        132 => (SCTP, 13),
+        _ => return None,
+    };
+    let header = frame.get(layers.transport..layers.transport + least)?;
+    let port = |offset: usize| u16::from_be_bytes([header[offset], header[offset + 1]]);
+    (layers.length >= least).then_some(First {
+        protocol,
+        src: SocketAddr::new(layers.src, port(0)),
+        dst: SocketAddr::new(layers.dst, port(2)),
+        layers,
+    })
+}
+
+/// Compares what became of a connection's first packet with the rules.
+pub(super) fn conforms(scene: &Scene, first: &First, ours: &Outcome) -> Result<(), String> {
+    let expected = decide(&scene.model, &scene.policy, first.src.ip(), first.dst, first.protocol);
+    let reason = ours.verdict.err().unwrap_or(Reason::Translated);
+    let fail = |what: &str| {
+        Err(format!(
+            "{what}\n  host   {reason:?} {:02x?}\n  rules  {expected:?}",
+            ours.bytes
+        ))
+    };
+    // The rules know no tables: what is lost in them, or has no way on.
+    let no_way = match reason {
+        Reason::NoSourcePort | Reason::NoSourceAddress | Reason::TtlExpired => true,
+        Reason::EndpointMissing => scene.half_written,
+        _ => false,
+    };
+    if no_way {
+        return match expected.verdict {
+            conformance::Verdict::Forward => Ok(()),
+            _ => fail("verdict"),
+        };
+    }
+    if reason != expected.reason {
+        return fail("reason");
+    }
+    if reason != Reason::Translated {
+        return Ok(());
+    }
+    let Some(left) = self::first(&ours.bytes) else {
+        return fail("headers");
+    };
+    if !expected.backends.contains(&left.dst) {
+        return fail("endpoint");
+    }
+    if (left.src.ip() != first.src.ip()) != expected.masquerades(left.dst) && !is_own(scene, first.src) {
+        return fail("masquerade");
+    }
+    Ok(())
+}
+
+/// Whether a client has the address that it would be masqueraded behind.
+fn is_own(scene: &Scene, client: SocketAddr) -> bool {
+    let own = crate::world::NODE_ADDRESSES.map(|ip| ip.parse());
+    own.contains(&Ok(client.ip())) || scene.model.node.addresses.contains(&client.ip())
+}
