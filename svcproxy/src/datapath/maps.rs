@@ -19,8 +19,8 @@ use svcproxy_common::{
 
 mod elements;
 
-pub(super) use self::elements::delete;
 pub use self::elements::entries;
+pub(super) use self::elements::{delete, is_gone};
 use self::elements::{delete_prefixes, prefixes, put, put_prefixes};
 use super::{DatapathError, grace};
 use crate::plan::{Diff, FamilyMaps, FamilyStep, MapContents, Step, sets_of};
