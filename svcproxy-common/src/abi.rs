@@ -454,6 +454,8 @@ pub enum Delivery {
     PEER = 2,
     /// tc sends the packet to the next hop, whose hardware address the kernel finds.
     NEIGHBOUR = 3,
+    /// Nowhere: the daemon has found the endpoint out of reach, and the client's TCP is reset.
+    RESET = 4,
 }
 
 /// Value of `interfaces`, keyed by ifindex: what may be sent to an interface without the kernel's routing.

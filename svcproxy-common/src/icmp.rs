@@ -8,7 +8,7 @@ use network_types::ip::Ipv4Hdr;
 
 use crate::{
     Packet, Reason, Table, Tables, Verdict,
-    abi::{Address, FlowKey, Protocol, V6Addr},
+    abi::{Address, Delivery, FlowKey, Protocol, V6Addr},
     checksum, delivery,
     family::Family,
     flow::Translation,
@@ -17,10 +17,9 @@ use crate::{
 };
 
 /// Translates the ICMP error at `transport` within the IP packet at `offset`. When it is none, or about no connection
-/// of ours, it is left alone. Returns the interface by which the next hop is reached, or 0 to leave that to the kernel's
-/// routing.
+/// of ours, it is left alone.
 #[inline(never)]
-pub fn translate<F, P, T>(packet: &P, tables: &T, offset: u32, transport: u32) -> Result<u32, Reason>
+pub fn translate<F, P, T>(packet: &P, tables: &T, offset: u32, transport: u32) -> Result<Verdict, Reason>
 where
     F: Family,
     P: Packet,
@@ -55,11 +54,13 @@ where
     };
 
     let outer: &F::Header = packet.at(offset).ok_or(Reason::Truncated)?;
-    let ifindex = match delivery::verdict(packet, entry, offset) {
-        // Nobody is told that an error has ended here.
-        Verdict::Send { ifindex, .. } if F::hops(outer) > 1 => ifindex,
-        _ => 0,
-    };
+    let mut verdict = delivery::verdict(packet, entry, offset);
+    if F::hops(outer) <= 1 || verdict.delivery == Delivery::RESET {
+        verdict = Verdict::ROUTE; // nobody is told that an error has ended here
+    }
+    if verdict != Verdict::ROUTE {
+        delivery::address(packet, entry)?;
+    }
 
     // The quoted packet: back to what its sender sent. Turned round it is a packet of the entry, whose sums do not care.
     let (router, receiver) = F::addresses(outer);
@@ -71,7 +72,7 @@ where
     // The error itself: to the one who sent that packet, from the address it knows if its peer is the sender.
     let sender = if router == key.src { entry.src() } else { router };
     let outer_delta = checksum::delta(router.sum() + receiver.sum(), sender.sum() + entry.dst().sum());
-    F::rewrite(outer, sender, entry.dst(), outer_delta, ifindex != 0);
+    F::rewrite(outer, sender, entry.dst(), outer_delta, verdict != Verdict::ROUTE);
 
     // An IPv4 header with its own checksum sums up to the same before and after. IPv6 addresses, the quoted ones and
     // those of the pseudo-header, count.
@@ -80,7 +81,7 @@ where
         delta = checksum::combine(delta, checksum::combine(address_delta, outer_delta));
     }
     icmp.checksum.set(checksum::update(icmp.checksum.get(), delta));
-    Ok(ifindex)
+    Ok(verdict)
 }
 
 /// Length of the IPv4 header in a quoted packet.

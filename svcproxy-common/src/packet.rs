@@ -51,6 +51,9 @@ pub trait Packet {
     /// the answer then names.
     fn route<A: Address>(&self, src: Option<A>, dst: A) -> Route<A>;
 
+    /// Notes what its way takes, in bytes, for the answer to a packet that is [too big](crate::Reason::TooBig).
+    fn note_mtu(&self, mtu: u16);
+
     /// Changes a transport checksum, `field` at `offset` bytes. The last change made to a packet: on tc every view
     /// ends here. False when the kernel refuses.
     fn fix_checksum(&self, field: &Be16, offset: usize, change: ChecksumChange) -> bool;

@@ -8,7 +8,7 @@ use network_types::eth::{EthHdr, EtherType};
 
 use crate::{
     ChecksumChange, Packet, Reason, Table, Tables, Verdict,
-    abi::{Address as _, Delivery, FlowKey, Protocol, V4Addr, V6Addr},
+    abi::{Address as _, Delivery, FlowKey, FlowState, Protocol, V4Addr, V6Addr},
     connection::{self, Attended},
     delivery,
     family::{Datagram, Family, Piece, V4, V6},
@@ -113,19 +113,24 @@ where
 
     let headers = (datagram.transport - offset) as u32;
     let mut verdict = delivery::verdict(packet, entry, offset);
-    if let Verdict::Send { .. } = verdict {
+    if verdict.delivery == Delivery::RESET {
+        entry.set_state(FlowState::CLOSING); // a SYN begins anew
+        return Ok(verdict);
+    }
+    if verdict != Verdict::ROUTE {
         if !fits(packet, headers, datagram.length, &transport, entry.mtu()) {
             if !F::may_fragment(header) {
-                return Ok(Verdict::TooBig { mtu: entry.mtu() });
+                packet.note_mtu(entry.mtu());
+                return Err(Reason::TooBig);
             }
-            verdict = Verdict::Route;
+            verdict = Verdict::ROUTE;
         } else if datagram.ttl <= 1 {
             return Err(Reason::TtlExpired);
         } else {
             delivery::address(packet, entry)?;
         }
     }
-    let send = verdict != Verdict::Route;
+    let send = verdict != Verdict::ROUTE;
     let change = ChecksumChange {
         address_delta: entry.address_delta(),
         port_delta: entry.port_delta(),
@@ -166,13 +171,7 @@ where
     let mut reason = Reason::OtherProtocol;
     if datagram.protocol == F::ICMP && datagram.piece != Piece::Later {
         match icmp::translate::<F, P, T>(packet, tables, offset as u32, datagram.transport as u32) {
-            Ok(0) => return Ok(Verdict::Route),
-            Ok(ifindex) => {
-                return Ok(Verdict::Send {
-                    delivery: Delivery::NEIGHBOUR,
-                    ifindex,
-                });
-            }
+            Ok(verdict) => return Ok(verdict),
             Err(error) => reason = error,
         }
     }

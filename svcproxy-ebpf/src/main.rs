@@ -7,10 +7,12 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 mod access;
+mod answer;
 mod clock;
 mod fib;
 mod maps;
 mod reject;
+mod reset;
 mod tc;
 mod xdp;
 

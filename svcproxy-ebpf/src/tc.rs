@@ -18,7 +18,7 @@ use crate::{
     access::Frame,
     clock, fib,
     maps::{Maps, PROGRAMS, Successor},
-    reject,
+    reject, reset,
     xdp::{MARKED, Mark},
 };
 
@@ -37,9 +37,12 @@ struct TcPacket<'a, const IN: bool, const PLAIN: bool> {
 #[inline(always)]
 pub(crate) fn run<const IN: bool, const PLAIN: bool>(ctx: &TcContext) -> i32 {
     match Maps::counted(translate::<IN, PLAIN>(ctx)) {
-        Ok(Verdict::Route) => TC_ACT_UNSPEC,
-        Ok(Verdict::Send { delivery, ifindex }) => send(ifindex, delivery == Delivery::PEER),
-        Ok(Verdict::TooBig { mtu }) => reject::too_big(ctx, mtu),
+        Ok(Verdict { delivery, ifindex }) => match delivery {
+            Delivery::ROUTING => TC_ACT_UNSPEC,
+            Delivery::RESET => reset::reset(ctx),
+            delivery => send(ifindex, delivery == Delivery::PEER),
+        },
+        Err(Reason::TooBig) => reject::too_big(ctx),
         Err(reason) => match reason.fate() {
             Fate::Pass => TC_ACT_UNSPEC,
             Fate::Defer => defer(ctx, if IN { Successor::In } else { Successor::Out }),
@@ -144,6 +147,11 @@ impl<const IN: bool, const PLAIN: bool> Packet for TcPacket<'_, IN, PLAIN> {
             let ifindex = (*self.ctx.skb.skb).ifindex;
             fib::route(self.ctx.as_ptr(), ifindex, src, dst)
         }
+    }
+
+    #[inline(always)]
+    fn note_mtu(&self, mtu: u16) {
+        reject::note_mtu(self.ctx, mtu);
     }
 
     #[inline(always)]
