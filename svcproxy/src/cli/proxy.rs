@@ -168,7 +168,7 @@ impl<'a> Proxy<'a> {
         self.datapath.maps.apply(&Diff::between(&current, &wanted))?;
 
         let udp = UdpEndpoints::of(&complete, &policy);
-        // A full table takes a good part of a second to look through.
+        // A full table takes the better part of a second to look through.
         if self.udp.as_ref().is_none_or(|before| before.lost(&udp)) {
             let removed = self.datapath.maps.forget_stale(&udp)?;
             if removed > 0 {
