@@ -6,7 +6,7 @@
 
 use crate::{
     Opening, Packet, Reason, Table, Tables,
-    abi::{Address, FlowEntry, FlowKey, FlowState},
+    abi::{Address, Delivery, FlowEntry, FlowKey, FlowState},
     choice,
     flow::{self, Live, TcpFlags, Translation},
     policy, ports,
@@ -80,7 +80,7 @@ where
     if first_reply || entry.last_seen() != now {
         entry.set_last_seen(now);
         // Routes and neighbours change: once a second each direction asks again.
-        if !P::ROUTED {
+        if !P::ROUTED && entry.delivery() != Delivery::RESET {
             entry.set_next_hop(packet.route(Some(entry.src()), entry.dst()).next_hop);
         }
     }
@@ -154,7 +154,9 @@ where
     reply_key.dst_port = key.src_port;
     reply_key.protocol = key.protocol;
     let route = packet.route((!*masquerade).then_some(key.src), reply_key.src);
-    if *masquerade {
+    // What this node delivers to itself keeps its client's address, as nothing behind the kernel's INPUT hook is
+    // masqueraded.
+    if *masquerade && !route.here {
         reply_key.dst = policy::masquerade_address(tables, route.source)?;
     }
     ports::claim(tables, key, reply_key, now)?;

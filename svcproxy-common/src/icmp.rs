@@ -7,9 +7,9 @@
 use network_types::ip::Ipv4Hdr;
 
 use crate::{
-    Packet, Reason, Table, Tables,
-    abi::{Address, FlowKey, Protocol, V6Addr},
-    checksum,
+    Packet, Reason, Table, Tables, Verdict,
+    abi::{Address, Delivery, FlowKey, Protocol, V6Addr},
+    checksum, delivery,
     family::Family,
     flow::Translation,
     transport,
@@ -19,7 +19,7 @@ use crate::{
 /// Translates the ICMP error at `transport` within the IP packet at `offset`. When it is none, or about no connection
 /// of ours, it is left alone.
 #[inline(never)]
-pub fn translate<F, P, T>(packet: &P, tables: &T, offset: u32, transport: u32) -> Result<(), Reason>
+pub fn translate<F, P, T>(packet: &P, tables: &T, offset: u32, transport: u32) -> Result<Verdict, Reason>
 where
     F: Family,
     P: Packet,
@@ -53,8 +53,16 @@ where
         None => tables.flow(Table::Pending, &key).ok_or(Reason::NotAService)?,
     };
 
-    // The quoted packet: back to what its sender sent. Turned round it is a packet of the entry, whose sums do not care.
     let outer: &F::Header = packet.at(offset).ok_or(Reason::Truncated)?;
+    let mut verdict = delivery::verdict(packet, entry, offset);
+    if F::hops(outer) <= 1 || verdict.delivery == Delivery::RESET {
+        verdict = Verdict::ROUTE; // nobody is told that an error has ended here
+    }
+    if verdict != Verdict::ROUTE {
+        delivery::address(packet, entry)?;
+    }
+
+    // The quoted packet: back to what its sender sent. Turned round it is a packet of the entry, whose sums do not care.
     let (router, receiver) = F::addresses(outer);
     let (address_delta, port_delta) = (entry.address_delta(), entry.port_delta());
     F::rewrite(inner, entry.dst(), entry.src(), address_delta, false);
@@ -64,7 +72,7 @@ where
     // The error itself: to the one who sent that packet, from the address it knows if its peer is the sender.
     let sender = if router == key.src { entry.src() } else { router };
     let outer_delta = checksum::delta(router.sum() + receiver.sum(), sender.sum() + entry.dst().sum());
-    F::rewrite(outer, sender, entry.dst(), outer_delta, false);
+    F::rewrite(outer, sender, entry.dst(), outer_delta, verdict != Verdict::ROUTE);
 
     // An IPv4 header with its own checksum sums up to the same before and after. IPv6 addresses, the quoted ones and
     // those of the pseudo-header, count.
@@ -73,7 +81,7 @@ where
         delta = checksum::combine(delta, checksum::combine(address_delta, outer_delta));
     }
     icmp.checksum.set(checksum::update(icmp.checksum.get(), delta));
-    Ok(())
+    Ok(verdict)
 }
 
 /// Length of the IPv4 header in a quoted packet.

@@ -9,10 +9,12 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 mod access;
+mod answer;
 mod clock;
 mod fib;
 mod maps;
 mod reject;
+mod reset;
 mod socket;
 mod tc;
 mod xdp;

@@ -8,9 +8,9 @@ use aya_ebpf::{
 use svcproxy_common::{
     Opening, Reason, Table, Tables, Verdict,
     abi::{
-        Address as _, AffinityEntry, AffinityKey, Backend, BackendKey, Config, FlowEntry, FlowKey, FragmentKey,
-        FragmentPorts, Interface, Layout, Network, NetworkAddress, ServiceEntry, ServiceKey, SocketKey, SocketPeer,
-        SourceRange, V4Addr, V6Addr,
+        Address as _, AffinityEntry, AffinityKey, Backend, BackendKey, Config, Delivery, FlowEntry, FlowKey,
+        FragmentKey, FragmentPorts, Interface, Layout, Network, NetworkAddress, ServiceEntry, ServiceKey, SocketKey,
+        SocketPeer, SourceRange, V4Addr, V6Addr,
     },
     flow::Live,
 };
@@ -137,6 +137,7 @@ impl Maps {
     #[inline(always)]
     pub(crate) fn counted(outcome: Result<Verdict, Reason>) -> Result<Verdict, Reason> {
         match outcome {
+            Ok(verdict) if verdict.delivery == Delivery::RESET => Self::count(Reason::EndpointUnreachable),
             Ok(_) => Self::count(Reason::Translated),
             Err(reason) => Self::count(reason),
         }

@@ -1,0 +1,53 @@
+//! Where a translated packet goes: the program sends it itself, or leaves it to the kernel's routing.
+//!
+//! Sending is not only faster. The kernel's IPv4 routing drops what comes in with a source address of this node
+//! (`fib_validate_source`, net/ipv4/fib_frontend.c), and that is what masquerading, and a nodePort's reply, write.
+
+use network_types::eth::EthHdr;
+
+use crate::{
+    Packet, Reason,
+    abi::{Address, Delivery, FlowEntry},
+    flow::Live,
+    wire::Ethernet,
+};
+
+/// Where a packet goes. Two numbers in every case: where an enum's variants leave some bytes undefined LLVM copies them
+/// all the same, and the verifier refuses to read what was never written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Verdict {
+    /// The way to the next hop. A [`Delivery::RESET`] finds the packet untouched.
+    pub delivery: Delivery,
+    /// The interface; 0 for `ROUTING` and `RESET`.
+    pub ifindex: u32,
+}
+
+impl Verdict {
+    /// On to the kernel's routing.
+    pub const ROUTE: Self = Self {
+        delivery: Delivery::ROUTING,
+        ifindex: 0,
+    };
+}
+
+/// What a program does with the packets of `entry` whose IP header is at `offset`. Sends when it can.
+#[inline(always)]
+pub fn verdict<A: Address, P: Packet>(packet: &P, entry: &Live<FlowEntry<A>>, offset: usize) -> Verdict {
+    // A tag is the kernel's to take off.
+    if P::ROUTED || offset != EthHdr::LEN || packet.tagged() {
+        return Verdict::ROUTE;
+    }
+    Verdict {
+        delivery: entry.delivery(),
+        ifindex: entry.ifindex(),
+    }
+}
+
+/// Writes the hardware addresses of a packet that is sent.
+#[inline(always)]
+pub fn address<A: Address, P: Packet>(packet: &P, entry: &Live<FlowEntry<A>>) -> Result<(), Reason> {
+    let ethernet: &Ethernet = packet.at(0).ok_or(Reason::Truncated)?;
+    ethernet.dst.set(entry.dst_mac());
+    ethernet.src.set(entry.src_mac());
+    Ok(())
+}
