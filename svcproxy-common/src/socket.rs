@@ -31,11 +31,7 @@ where
     A: Address,
     T: Tables<A>,
 {
-    let peer = match endpoint(tables, socket, now) {
-        // The plan has changed between two lookups. A packet would come again by itself; a process would give up.
-        Err(Reason::EndpointMissing) => endpoint(tables, socket, now),
-        outcome => outcome,
-    }?;
+    let peer = endpoint(tables, socket, now)?;
     Ok((peer.address, peer.port as u16))
 }
 

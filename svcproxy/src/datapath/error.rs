@@ -116,7 +116,7 @@ pub enum DatapathError {
     },
     /// The kernel did not say which network namespace is ours.
     #[error("cannot tell this network namespace from others (SO_NETNS_COOKIE, Linux 5.14): {0}")]
-    Namespace(io::Error),
+    OwnNamespace(io::Error),
     /// A link could not be pinned.
     #[error("could not pin {}: {}", .path.display(), chain(.source))]
     Pin {

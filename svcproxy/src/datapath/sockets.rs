@@ -188,7 +188,7 @@ nix::getsockopt_impl!(
 pub(super) fn own_namespace() -> Result<u64, DatapathError> {
     let any = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
     any.and_then(|socket| NetnsCookie.get(&socket))
-        .map_err(|error| DatapathError::Namespace(io::Error::from(error)))
+        .map_err(|error| DatapathError::OwnNamespace(io::Error::from(error)))
 }
 
 #[cfg(test)]
