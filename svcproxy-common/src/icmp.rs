@@ -16,10 +16,10 @@ use crate::{
     wire::{Icmp, Ports},
 };
 
-/// Translates the ICMP error at `transport` within the IP packet at `offset`. When it is none, or about no connection
-/// of ours, it is left alone.
+/// Translates the ICMP error at `transport`, `length` bytes long, within the IP packet at `offset`. When it is none, or
+/// about no connection of ours, it is left alone.
 #[inline(never)]
-pub fn translate<F, P, T>(packet: &P, tables: &T, offset: u32, transport: u32) -> Result<(), Reason>
+pub fn translate<F, P, T>(packet: &P, tables: &T, offset: u32, transport: u32, length: u32) -> Result<(), Reason>
 where
     F: Family,
     P: Packet,
@@ -37,6 +37,10 @@ where
     let protocol = transport::protocol(protocol);
     if protocol == Protocol::ANY {
         return Err(Reason::OtherProtocol);
+    }
+    // Within the error, not in the frame's padding.
+    if size_of::<Icmp>() + ports + size_of::<Ports>() > length as usize {
+        return Err(Reason::Malformed);
     }
     let ports: &Ports = packet.at(quoted + ports).ok_or(Reason::Truncated)?;
     let (src, dst) = F::addresses(inner);

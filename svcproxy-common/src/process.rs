@@ -182,7 +182,8 @@ where
 {
     let mut reason = Reason::OtherProtocol;
     if datagram.protocol == F::ICMP && datagram.piece != Piece::Later {
-        match icmp::translate::<F, P, T>(packet, tables, offset as u32, datagram.transport as u32) {
+        let (offset, transport) = (offset as u32, datagram.transport as u32);
+        match icmp::translate::<F, P, T>(packet, tables, offset, transport, datagram.length) {
             Ok(()) => return Ok(Verdict::Route),
             Err(error) => reason = error,
         }

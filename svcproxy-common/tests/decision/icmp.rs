@@ -230,8 +230,8 @@ fn errors_that_are_about_nothing_of_ours_pass() {
         #[rustfmt::skip]
         let table = [
             ("about another connection", error(&foreign, 8), Some(Reason::NotAService)),
-            ("quoting three bytes", error(&seen, 3), Some(Reason::Truncated)),
-            ("quoting no transport header", error(&seen, 0), Some(Reason::Truncated)),
+            ("quoting three bytes", error(&seen, 3), Some(Reason::Malformed)),
+            ("quoting no transport header", error(&seen, 0), Some(Reason::Malformed)),
             ("an echo request with the same payload", pieces::error(ip.router(), echo, 0, &seen, 8), Some(Reason::OtherProtocol)),
             ("about a later fragment", error(&later, 8), (ip == Ip::V4).then_some(Reason::Malformed)),
         ];
@@ -278,5 +278,19 @@ fn rule_22_errors_in_a_row_are_all_alike() {
         let outcomes: Vec<_> = (0..3).map(|_| node.arrive(&error)).collect();
         assert!(outcomes.iter().all(|outcome| *outcome == outcomes[0]));
         let _: SocketAddr = sockets(&pieces::quoted(&outcomes[0].bytes)).0;
+    }
+}
+
+#[test]
+fn what_is_quoted_lies_within_the_error_and_not_in_padding() {
+    for ip in Ip::ALL {
+        let connection = connect(ip, UDP, 5353, false, 1);
+        let error = pieces::error(ip.router(), kinds(ip)[0], 1280, &connection.request[1], 8);
+        let (at, headers) = if ip == Ip::V4 { (17, 20 + 8 + 20) } else { (19, 8 + 40) };
+        for (bytes, verdict) in [(3, Err(Reason::Malformed)), (4, Ok(Verdict::Route))] {
+            let mut error = error.clone();
+            error[at] = headers + bytes;
+            assert_eq!(connection.node.arrive(&error).verdict, verdict, "{ip:?} {bytes}");
+        }
     }
 }
