@@ -1,7 +1,10 @@
 //! One packet's answers side by side: the program's and the host's byte for byte, both against checksums from scratch,
 //! and a connection's first packet against the rules themselves.
 
-use std::{fmt::Debug, net::SocketAddr};
+use std::{
+    fmt::Debug,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+};
 
 use svcproxy::{
     conformance::{self, decide},
@@ -20,7 +23,7 @@ use crate::{
         judge::{self, Layers},
         pieces,
     },
-    world::LEFT_TO_TC,
+    world::{LEFT_TO_TC, NODE_ADDRESSES},
 };
 
 /// What a program did.
@@ -60,25 +63,30 @@ pub(super) fn agree(hook: Hook, frame: &[u8], ours: &Outcome, theirs: &Theirs, v
 
 /// The ICMP port unreachable for a frame; `None` where none is due.
 fn answer(frame: &[u8]) -> Option<Vec<u8>> {
-    let layers = judge::layers(frame).filter(|layers| layers.ip == 14)?;
-    let (kind, header, unicast) = match layers.src {
-        std::net::IpAddr::V4(ip) => {
-            let first = ip.octets()[0];
-            ((3, 3), 20, first != 0 && first != 127 && first < 224)
+    let (ethernet, packet) = frame.split_at(14);
+    let word = |offset: usize| usize::from(u16::from_be_bytes([packet[offset], packet[offset + 1]]));
+    let (src, dst, kind, header, length, unicast): (IpAddr, IpAddr, _, _, _, _) = match ethernet[12..] {
+        [0x08, 0x00] => {
+            let address = |offset: usize| <[u8; 4]>::try_from(&packet[offset..offset + 4]).ok();
+            let unicast = !matches!(packet[12], 0 | 127 | 224..);
+            (address(12)?.into(), address(16)?.into(), (3, 3), 20, word(2), unicast)
         }
-        std::net::IpAddr::V6(ip) => ((1, 4), 40, !ip.is_multicast() && !ip.is_unspecified()),
-    };
-    let length = match header {
-        20 => usize::from(u16::from_be_bytes([frame[16], frame[17]])),
-        _ => 40 + usize::from(u16::from_be_bytes([frame[18], frame[19]])),
+        [0x86, 0xdd] => {
+            let address = |offset: usize| <[u8; 16]>::try_from(&packet[offset..offset + 16]).ok();
+            let src = Ipv6Addr::from(address(8)?);
+            let unicast = !src.is_multicast() && !src.is_unspecified();
+            (src.into(), address(24)?.into(), (1, 4), 40, 40 + word(4), unicast)
+        }
+        _ => return None,
     };
     let quoted = [header + 20, header + 8].into_iter().find(|quoted| *quoted <= length)?;
     if !unicast {
         return None;
     }
-    let mut quoted_bytes = frame[14..frame.len().min(14 + quoted)].to_vec();
-    quoted_bytes.resize(quoted, 0);
-    let mut answer = pieces::error_quoting(layers.dst, layers.src, kind, 0, &frame[..14], &quoted_bytes);
+    // A packet cut off on its way has zeros behind its end.
+    let mut packet = packet[..packet.len().min(quoted)].to_vec();
+    packet.resize(quoted, 0);
+    let mut answer = pieces::error_quoting(dst, src, kind, 0, ethernet, &packet);
     answer[..12].rotate_left(6);
     Some(answer)
 }
@@ -163,14 +171,10 @@ pub(super) fn conforms(scene: &Scene, first: &First, ours: &Outcome) -> Result<(
     if !expected.backends.contains(&left.dst) {
         return fail("endpoint");
     }
-    if (left.src.ip() != first.src.ip()) != expected.masquerades(left.dst) && !is_own(scene, first.src) {
-        return fail("masquerade");
+    let own = NODE_ADDRESSES.map(|ip| ip.parse());
+    match expected.masquerades(left.dst) {
+        true if own.contains(&Ok(left.src.ip())) => Ok(()),
+        false if left.src.ip() == first.src.ip() => Ok(()),
+        _ => fail("masquerade"),
     }
-    Ok(())
-}
-
-/// Whether a client has the address that it would be masqueraded behind.
-fn is_own(scene: &Scene, client: SocketAddr) -> bool {
-    let own = crate::world::NODE_ADDRESSES.map(|ip| ip.parse());
-    own.contains(&Ok(client.ip())) || scene.model.node.addresses.contains(&client.ip())
 }
