@@ -218,8 +218,8 @@ impl<'a> Rules<'a> {
             return None;
         }
         let named = (self.policy.cluster_cidrs.iter().map(|net| (net, Net::Pods)))
-            .chain(self.node.foreign_networks.iter().map(|net| (net, Net::Foreign)))
-            .chain(self.policy.service_ranges.iter().map(|net| (net, Net::Services)));
+            .chain(self.policy.service_ranges.iter().map(|net| (net, Net::Services)))
+            .chain(self.node.foreign_networks.iter().map(|net| (net, Net::Foreign)));
         let holding = named.filter(|(net, _)| net.contains(&address));
         holding.max_by_key(|(net, _)| net.prefix_len()).map(|(_, net)| net)
     }

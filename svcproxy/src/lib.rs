@@ -8,5 +8,6 @@ pub mod datapath;
 pub mod input;
 pub mod manifest;
 pub mod model;
+pub mod network;
 pub mod plan;
 pub mod state;

@@ -4,12 +4,13 @@ mod check;
 mod cleanup;
 pub mod get;
 mod lock;
+mod network;
 mod node;
 mod run;
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use self::{check::check, get::get, node::NodeArgs, run::run};
 use crate::datapath::{Sizes, links};
@@ -79,6 +80,17 @@ pub struct RunArgs {
     /// Hook that takes incoming packets
     #[arg(long, value_enum, default_value_t)]
     pub mode: Mode,
+    /// Attach (tc) by itself to the interfaces that endpoints, Pods and --cluster-cidr are behind
+    #[arg(
+        long,
+        value_name = "true|false",
+        default_value_t = true,
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = ArgAction::Set
+    )]
+    pub auto_attach: bool,
     /// Pins and state.
     #[command(flatten)]
     pub places: PlaceArgs,

@@ -5,7 +5,7 @@
 
 use std::{
     io::IsTerminal as _,
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, SystemTime},
 };
@@ -15,16 +15,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-use super::{RunArgs, cleanup, lock::Lock};
+use super::{RunArgs, cleanup, lock::Lock, network::NodeNetwork};
 use crate::{
-    datapath::{
-        Datapath, Link, Links,
-        links::{self, Hook},
-        preflight, sweep,
-    },
+    datapath::{Datapath, links, preflight, sweep},
     input::{self, Input},
     manifest::Severity,
-    model::{Endpoint, Model, Service},
+    model::{Endpoint, Model, Node, Service},
     plan::{self, Diff, Limits},
     state::State,
 };
@@ -76,13 +72,7 @@ async fn serve(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let Some((model, state)) = read(args, &loaded.state)? else {
         return Ok(ExitCode::FAILURE);
     };
-    let mut links = Links::open()?;
-    let present = links.list().await?;
-    let wanted: Vec<Link> = args
-        .ifaces
-        .iter()
-        .map(|name| Link::named(&present, name).cloned())
-        .collect::<Result<_, _>>()?;
+    let network = NodeNetwork::open(args).await?;
 
     if preflight::pin_dir(&args.places.pin_dir)? {
         info!("mounted a bpffs at /sys/fs/bpf");
@@ -97,17 +87,18 @@ async fn serve(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let mut proxy = Proxy {
         args,
         datapath: &mut datapath,
+        network,
+        model: Model::default(),
         state: State::default(),
+        node: Node::default(),
+        on_xdp: Vec::new(),
     };
-    let on_xdp = match proxy.set_up(&model, state, &present, &wanted) {
-        Ok(on_xdp) => on_xdp,
-        Err(error) => {
-            if fresh {
-                cleanup::remove_datapath(&args.places.pin_dir)?;
-            }
-            return Err(error);
+    if let Err(error) = proxy.set_up(model, state) {
+        if fresh {
+            cleanup::remove_datapath(&args.places.pin_dir)?;
         }
-    };
+        return Err(error);
+    }
     preflight_forwarding();
     info!("ready");
 
@@ -117,10 +108,7 @@ async fn serve(args: &RunArgs) -> anyhow::Result<ExitCode> {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
             _ = hangup.recv() => proxy.reload(),
-            () = links.changed() => {
-                let present = links.list().await?;
-                proxy.datapath.maps.set_interfaces(&present, &on_xdp)?;
-            }
+            () = proxy.network.changed() => proxy.follow_network().await,
             _ = sweep.tick() => {
                 proxy.datapath.maps.sweep(sweep::now())?;
             }
@@ -130,38 +118,97 @@ async fn serve(args: &RunArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A running proxy: the datapath, and what the manifests last said.
+/// A running proxy: the datapath, the network it is in, and what the manifests last said.
 struct Proxy<'a> {
     args: &'a RunArgs,
     datapath: &'a mut Datapath,
+    network: NodeNetwork,
+    model: Model,
     state: State,
+    /// This node as the maps have it.
+    node: Node,
+    /// Names of the interfaces that run XDP.
+    on_xdp: Vec<String>,
 }
 
 impl Proxy<'_> {
-    /// Brings the maps to what the model says.
-    fn apply(&mut self, model: &Model, state: State) -> anyhow::Result<()> {
-        let policy = self.args.input.node.policy()?;
+    /// Brings the maps to what the manifests say.
+    fn apply(&mut self, model: Model, state: State) -> anyhow::Result<()> {
+        let complete = self.complete(&model);
+        self.network.check(&complete)?;
         state.save(&self.args.places.state_dir)?;
-        let current = self.datapath.maps.contents()?;
-        let limits = Limits {
-            backend_slots: self.args.sizes.backend_slots,
-        };
-        let wanted = plan::plan(model, &policy, &current, &limits)?;
-        self.datapath.maps.apply(&Diff::between(&current, &wanted))?;
+        self.program(complete)?;
         for service in &model.services {
             let before = self.state.services.get(&service.name.to_string());
             if before.is_none_or(|before| before.cluster_ips != service.cluster_ips) {
                 info!("{}", describe(service));
             }
         }
+        self.model = model;
         self.state = state;
         Ok(())
+    }
+
+    /// The model with what the network says of this node.
+    fn complete(&self, model: &Model) -> Model {
+        Model {
+            node: self.network.node(model),
+            ..model.clone()
+        }
+    }
+
+    /// Brings the maps to what a complete model says.
+    fn program(&mut self, complete: Model) -> anyhow::Result<()> {
+        let policy = self.args.input.node.policy()?;
+        let current = self.datapath.maps.contents()?;
+        let limits = Limits {
+            backend_slots: self.args.sizes.backend_slots,
+        };
+        let wanted = plan::plan(&complete, &policy, &current, &limits)?;
+        self.datapath.maps.apply(&Diff::between(&current, &wanted))?;
+        self.node = complete.node;
+        Ok(())
+    }
+
+    /// Brings all that depends on the network up to date. An error leaves what worked.
+    async fn follow_network(&mut self) {
+        let followed = match self.network.refresh().await {
+            Ok(()) => self.adapt(),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = followed {
+            error!("the network has changed, and not all of it is followed: {error:#}");
+        }
+    }
+
+    fn adapt(&mut self) -> anyhow::Result<()> {
+        self.attach_to_pods()?;
+        if self.network.node(&self.model) == self.node {
+            return Ok(());
+        }
+        let complete = self.complete(&self.model);
+        let checked = self.network.check(&complete);
+        self.program(complete)?;
+        checked
+    }
+
+    fn attach_to_pods(&mut self) -> anyhow::Result<()> {
+        let dir = self.links_dir();
+        self.network.attach(self.datapath, &dir, &self.model)?;
+        Ok(self.datapath.maps.set_interfaces(self.network.links(), &self.on_xdp)?)
+    }
+
+    fn links_dir(&self) -> PathBuf {
+        self.args.places.pin_dir.join("links")
     }
 
     /// Reads the manifests again. An error leaves what worked.
     fn reload(&mut self) {
         let reloaded = read(self.args, &self.state).and_then(|read| match read {
-            Some((model, state)) => self.apply(&model, state).map(|()| true),
+            Some((model, state)) => {
+                self.apply(model, state)?;
+                self.attach_to_pods().map(|()| true)
+            }
             None => Ok(false),
         });
         match reloaded {
@@ -171,54 +218,21 @@ impl Proxy<'_> {
         }
     }
 
-    /// Programs the maps, then attaches to the wanted interfaces: to all of them, or to none that was not attached
-    /// before. Returns the names of those that run XDP.
-    fn set_up(
-        &mut self,
-        model: &Model,
-        state: State,
-        present: &[Link],
-        wanted: &[Link],
-    ) -> anyhow::Result<Vec<String>> {
+    /// Programs the maps, then attaches to the listed interfaces: to all of them, or to none that was not attached
+    /// before. Those of pods follow.
+    fn set_up(&mut self, model: Model, state: State) -> anyhow::Result<()> {
         self.apply(model, state)?;
-        let dir = self.args.places.pin_dir.join("links");
+        let dir = self.links_dir();
         let before = links::pinned(&dir)?;
-        let on_xdp = match self.attach(&dir, wanted) {
-            Ok(on_xdp) => on_xdp,
-            Err(error) => {
-                links::keep_only(&dir, &before)?;
-                return Err(error);
-            }
-        };
-        self.datapath.maps.set_interfaces(present, &on_xdp)?;
-        Ok(on_xdp)
-    }
-
-    /// Attaches to the wanted interfaces and to no other. Returns the names of those that run XDP.
-    fn attach(&mut self, dir: &Path, wanted: &[Link]) -> anyhow::Result<Vec<String>> {
-        let mut on_xdp = Vec::new();
-        for link in wanted {
-            let attached = self.datapath.attach(dir, link, self.args.mode.into())?;
-            let adopted = if attached.adopted {
-                ", taken over from the last run"
-            } else {
-                ""
-            };
-            info!(
-                "{}: {} and {} ({}){adopted}",
-                link.name,
-                attached.ingress,
-                Hook::TcOut,
-                attached.why
-            );
-            if attached.ingress == Hook::Xdp {
-                on_xdp.push(link.name.clone());
-            }
+        let listed = self.network.attach_listed(self.datapath, &dir, self.args.mode.into());
+        let attached = listed.and_then(|on_xdp| {
+            self.on_xdp = on_xdp;
+            self.attach_to_pods()
+        });
+        if attached.is_err() {
+            links::keep_only(&dir, &before)?;
         }
-        for link in links::detach_others(dir, wanted)? {
-            info!("detached {link}: its interface is not listed any more");
-        }
-        Ok(on_xdp)
+        attached
     }
 }
 

@@ -55,12 +55,6 @@ pub enum DatapathError {
         /// Where we looked.
         dir: PathBuf,
     },
-    /// `--iface` names nothing.
-    #[error("no interface {name:?} in this network namespace; `ip link` lists them")]
-    NoInterface {
-        /// Its name.
-        name: String,
-    },
     /// The interface carries something else than Ethernet.
     #[error("{name} carries no Ethernet frames; attach svcproxy to an Ethernet-like interface instead")]
     NotEthernet {
@@ -120,9 +114,6 @@ pub enum DatapathError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// The kernel's list of interfaces could not be read.
-    #[error("could not read the interfaces from netlink: {0}")]
-    Netlink(String),
     /// The kernel's tick could not be found out.
     #[error("could not measure this kernel's clock: {0}")]
     Clock(String),

@@ -18,7 +18,8 @@ use aya::programs::{
     xdp::XdpLink,
 };
 
-use super::{Datapath, DatapathError, Link, error::errno};
+use super::{Datapath, DatapathError, error::errno};
+use crate::network::Link;
 
 type Result<T> = std::result::Result<T, DatapathError>;
 

@@ -14,7 +14,6 @@ pub mod trial;
 
 pub use self::{
     error::DatapathError,
-    interfaces::{Link, Links},
     maps::{Family, MapKeys, Maps, entries},
     object::{Datapath, Sizes},
 };

@@ -14,6 +14,7 @@ use super::{
     endpoints::{self, Backing, Index},
     external, findings, node,
     node_ports::{self, NodePorts},
+    pods,
 };
 use crate::{
     manifest::{Diagnostic, Objects, Severity, Sourced, is_headless, namespace},
@@ -111,7 +112,11 @@ pub fn build(objects: &Objects, options: &Options, state: &State) -> Built {
             version: State::VERSION,
             services: records.collect(),
         },
-        model: Some(Model { services, node }),
+        model: Some(Model {
+            services,
+            pods: pods::addresses_here(objects, &node),
+            node,
+        }),
         diagnostics,
     }
 }

@@ -34,6 +34,9 @@ pub struct Model {
     /// The Services that get an address: neither headless nor ExternalName nor left to another proxy. Sorted by
     /// namespace and name.
     pub services: Vec<Service>,
+    /// Addresses of the Pods that run on this node, or do not say where, in a network of their own, endpoints or not: they
+    /// may be clients. Sorted.
+    pub pods: Vec<IpAddr>,
     /// The node we are on.
     pub node: Node,
 }

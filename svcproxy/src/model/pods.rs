@@ -1,24 +1,46 @@
 //! Pods as endpoints, where no controller has written EndpointSlices: what kube-controller-manager's endpointslice
 //! controller would do.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use k8s_openapi::{
     api::core::v1::{Container, Pod, ServicePort},
     apimachinery::pkg::util::intstr::IntOrString,
 };
 
-use super::Endpoint;
-use crate::manifest::parse_ip;
+use super::{Endpoint, Node};
+use crate::manifest::{Objects, parse_ip};
 
 /// Whether a Pod has every label of a selector and still runs.
 pub(super) fn matches(pod: &Pod, selector: &BTreeMap<String, String>) -> bool {
     let labels = pod.metadata.labels.as_ref();
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    !matches!(phase, Some("Failed" | "Succeeded"))
+    runs(pod)
         && selector
             .iter()
             .all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
+}
+
+fn runs(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    !matches!(phase, Some("Failed" | "Succeeded"))
+}
+
+/// The addresses of Pods that run on this node, or do not say where, in a network of their own. Sorted.
+pub(super) fn addresses_here(objects: &Objects, node: &Node) -> Vec<IpAddr> {
+    let here = |pod: &&Pod| {
+        let spec = pod.spec.as_ref();
+        let on_host = spec.and_then(|spec| spec.host_network) == Some(true);
+        let elsewhere = spec
+            .and_then(|spec| spec.node_name.as_ref())
+            .is_some_and(|name| *name != node.name);
+        runs(pod) && !on_host && !elsewhere
+    };
+    let pods = objects.pods.iter().map(|pod| &pod.object).filter(here);
+    let found: BTreeSet<IpAddr> = pods.flat_map(addresses).collect();
+    found.into_iter().collect()
 }
 
 /// The Pod's addresses, at most one of each family, its first.

@@ -19,8 +19,9 @@ pub(super) fn networks<A: MapAddress>(
     let node = &model.node;
     let mut networks: Vec<(IpNet, Network)> = Vec::new();
     networks.extend(policy.cluster_cidrs.iter().map(|net| (*net, Network::PODS)));
-    networks.extend(node.foreign_networks.iter().map(|net| (*net, Network::OUTSIDE)));
     networks.extend(policy.service_ranges.iter().map(|net| (*net, Network::SERVICES)));
+    // After the ranges: one may be a whole range, and of equal prefixes the last counts.
+    networks.extend(node.foreign_networks.iter().map(|net| (*net, Network::OUTSIDE)));
     let is_pod = |ip: &&std::net::IpAddr| policy.cluster_cidrs.iter().any(|cidr| cidr.contains(*ip));
     let own = node.addresses.iter().filter(|ip| !is_pod(ip));
     let own: Vec<(IpNet, Network)> = own.map(|ip| (IpNet::from(*ip), Network::NODE)).collect();

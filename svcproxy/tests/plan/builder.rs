@@ -18,6 +18,7 @@ pub(crate) fn model(services: impl IntoIterator<Item = ServiceBuilder>) -> Model
     services.sort_by(|one, other| one.name.cmp(&other.name));
     Model {
         services,
+        pods: Vec::new(),
         node: Node::default(),
     }
 }

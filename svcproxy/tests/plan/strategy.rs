@@ -25,6 +25,7 @@ pub(crate) fn models() -> impl Strategy<Value = Model> {
         });
         let mut model = Model {
             services: services.collect(),
+            pods: Vec::new(),
             node: node(),
         };
         drop_conflicts(&mut model);

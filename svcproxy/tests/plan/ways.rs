@@ -215,6 +215,29 @@ fn networks_ranges_pods_nodes_and_cluster_ips_elsewhere() {
 }
 
 #[test]
+fn a_real_network_that_is_the_whole_range_is_outside() {
+    let mut model = on_node(
+        model([service("kubia", "10.96.0.10").port("", 80, PODS)]),
+        "node-1",
+        "192.0.2.1",
+    );
+    model.node.foreign_networks.push("10.96.0.0/12".parse().unwrap());
+    let mut maps = planned(&model, &NodePolicy::default());
+    maps.v4.services.clear();
+    maps.v4.backends.clear();
+    maps.slots.clear();
+    maps.v6 = Default::default();
+    insta::assert_snapshot!(maps, @r"
+    networks_v4
+      10.96.0.0/12  OUTSIDE
+      10.96.0.10/32  SERVICES
+      192.0.2.1/32  NODE
+    config_v4
+      node 192.0.2.1 masquerade ports 61000-65535
+    ");
+}
+
+#[test]
 fn a_policy_that_changes_swings_the_entries_and_keeps_the_sets() {
     let kubia = || service("kubia", "10.96.0.10").load_balancer("203.0.113.1", []);
     let before = planned(

@@ -90,3 +90,19 @@ fn section_3_a_real_network_within_the_range_is_not_ours() {
     assert_eq!(judge("10.97.0.10:80"), "forward");
     assert_eq!(judge("10.97.0.10:81"), "reject");
 }
+
+#[test]
+fn section_3_a_real_network_may_be_the_whole_range() {
+    let cluster = cluster([service("kubia", "clusterIP: 10.97.0.10"), slice("kubia", &["10.1.0.1"])]);
+    let mut model = cluster.model();
+    model.node.foreign_networks = vec!["10.96.0.0/12".parse().unwrap()];
+    for (dst, verdict) in [
+        ("10.97.0.11:80", "pass"),
+        ("10.97.0.10:80", "forward"),
+        ("10.97.0.10:81", "reject"),
+    ] {
+        let (src, dst) = (OUTSIDE.parse().unwrap(), dst.parse().unwrap());
+        let judged = svcproxy::conformance::decide(&model, &cluster.policy, src, dst, svcproxy::model::Protocol::TCP);
+        assert_eq!(judged.verdict.name(), verdict, "{dst}");
+    }
+}

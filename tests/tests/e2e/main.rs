@@ -5,12 +5,14 @@
 
 #![forbid(unsafe_code)]
 
+mod attachment;
 mod bystanders;
 mod cleanup;
 mod examples;
 mod get;
 mod lab;
 mod load;
+mod network;
 mod refusals;
 mod remote;
 mod restart;

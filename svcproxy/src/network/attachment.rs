@@ -1,0 +1,110 @@
+//! Which interfaces the packets of pods come by: there the programs must be attached, or replies of masqueraded
+//! connections, which are addressed to the node, and connections that pods open to Services would pass untranslated.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
+    net::IpAddr,
+};
+
+use ipnet::IpNet;
+
+use super::{Link, Route, Snapshot};
+
+/// What makes an interface one of the pods'.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Behind {
+    /// The route to this endpoint leads through it.
+    Endpoint(IpAddr),
+    /// The route to this Pod leads through it.
+    Pod(IpAddr),
+    /// A route within `--cluster-cidr` leads through it.
+    PodNetwork(IpNet),
+    /// It is a port of this bridge. What one port sends another never passes the bridge's own hooks.
+    Bridge(String),
+}
+
+impl fmt::Display for Behind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Endpoint(ip) => write!(f, "endpoint {ip} is behind it"),
+            Self::Pod(ip) => write!(f, "pod {ip} is behind it"),
+            Self::PodNetwork(network) => write!(f, "{network} of --cluster-cidr is behind it"),
+            Self::Bridge(bridge) => write!(f, "a port of {bridge}, which pods are behind"),
+        }
+    }
+}
+
+/// The interfaces, by ifindex, that lead to endpoints, pods and the networks within `cluster_cidrs`, and why. The
+/// loopback is never one of them; interfaces without Ethernet may be.
+pub fn interfaces_of_pods(
+    snapshot: &Snapshot,
+    endpoints: impl IntoIterator<Item = IpAddr>,
+    pods: impl IntoIterator<Item = IpAddr>,
+    cluster_cidrs: &[IpNet],
+) -> BTreeMap<u32, Behind> {
+    let routing = Routing::of(snapshot);
+    let endpoints = endpoints.into_iter().flat_map(|ip| {
+        let routes = routing.routes(ip);
+        routes.map(move |route| (route.interface, Behind::Endpoint(ip)))
+    });
+    // What only the default route leads to is no pod of this node, or not yet.
+    let pods = pods.into_iter().flat_map(|ip| {
+        let routes = routing.routes(ip).filter(|route| route.destination.prefix_len() > 0);
+        routes.map(move |route| (route.interface, Behind::Pod(ip)))
+    });
+    let within = |route: &&Route| cluster_cidrs.iter().any(|cidr| cidr.contains(&route.destination));
+    let networks = snapshot.routes.iter().filter(within);
+    let networks = networks.map(|route| (route.interface, Behind::PodNetwork(route.destination)));
+
+    let mut found = BTreeMap::new();
+    for (index, what) in endpoints.chain(pods).chain(networks) {
+        if snapshot.link(index).is_some_and(|link| !link.loopback) {
+            found.entry(index).or_insert(what);
+        }
+    }
+    let port = |link: &Link| {
+        let bridge = snapshot.link(link.master?)?;
+        let behind = bridge.is_bridge() && found.contains_key(&bridge.index);
+        behind.then(|| (link.index, Behind::Bridge(bridge.name.clone())))
+    };
+    let ports: Vec<_> = snapshot.links.iter().filter_map(port).collect();
+    for (index, what) in ports {
+        found.entry(index).or_insert(what);
+    }
+    found
+}
+
+/// Routes by prefix length and destination: the answer for one of many endpoints must not take a look at every route.
+struct Routing<'a> {
+    own: BTreeSet<IpAddr>,
+    by_length: BTreeMap<u8, HashMap<IpNet, Vec<&'a Route>>>,
+}
+
+impl<'a> Routing<'a> {
+    fn of(snapshot: &'a Snapshot) -> Self {
+        let mut by_length: BTreeMap<u8, HashMap<IpNet, Vec<&Route>>> = BTreeMap::new();
+        for route in &snapshot.routes {
+            let of_length = by_length.entry(route.destination.prefix_len()).or_default();
+            of_length.entry(route.destination.trunc()).or_default().push(route);
+        }
+        Self {
+            own: snapshot.addresses.iter().map(|own| own.ip).collect(),
+            by_length,
+        }
+    }
+
+    /// The best routes to an address, several where there are several next hops; none for the node's own addresses.
+    fn routes(&self, ip: IpAddr) -> impl Iterator<Item = &'a Route> {
+        let longest = self.by_length.iter().rev().find_map(|(length, routes)| {
+            let network = IpNet::new(ip, *length).ok()?.trunc();
+            routes.get(&network)
+        });
+        let routes = longest
+            .filter(|_| !self.own.contains(&ip))
+            .map_or(&[][..], Vec::as_slice);
+        let best = routes.iter().map(|route| route.metric).min();
+        let routes = routes.iter().copied();
+        routes.filter(move |route| Some(route.metric) == best)
+    }
+}
