@@ -58,6 +58,7 @@ impl Scene {
                 foreign_networks: subset(random, &["10.96.9.0/24", "fd00:10:96::900/120"]),
             },
             services,
+            ..Model::default()
         };
         let policy = policy(random);
         let targets = model

@@ -167,26 +167,33 @@ where
         same("fragments", &theirs.fragments, fragments, |ports| ports)
     }
 
-    /// Compares what both remember of one packet's connection.
-    pub(super) fn compare_flow(self, key: FlowKey<A>) -> Result<(), String> {
+    /// Compares what both remember of one packet's connection. False when they differ in the time at least: the kernel
+    /// took it for another second.
+    pub(super) fn compare_flow(self, key: FlowKey<A>) -> Result<bool, String> {
         let mut keys = vec![key];
         for table in [Table::Flows, Table::Pending] {
             keys.extend(self.ours.table(table).get(&key).map(|entry| reverse_key(&key, entry)));
         }
-        for key in keys {
-            for table in [Table::Flows, Table::Pending] {
-                let ours = self.ours.table(table).get(&key).map(|entry| timeless(snapshot(entry)));
-                let theirs = match table {
-                    Table::Flows => &self.theirs.flows,
-                    Table::Pending => &self.theirs.pending,
-                };
-                let theirs = theirs.get(&key, 0).ok().map(timeless);
-                if ours != theirs {
-                    return Err(format!("{table:?} {key:?}\n  host   {ours:?}\n  kernel {theirs:?}"));
+        let tables = keys
+            .iter()
+            .flat_map(|key| [(Table::Flows, *key), (Table::Pending, *key)]);
+        let mut differ = None;
+        for (table, key) in tables {
+            let ours = self.ours.table(table).get(&key).map(snapshot);
+            let theirs = match table {
+                Table::Flows => &self.theirs.flows,
+                Table::Pending => &self.theirs.pending,
+            };
+            let theirs = theirs.get(&key, 0).ok();
+            match (ours, theirs) {
+                (Some(ours), Some(theirs)) if ours.last_seen != theirs.last_seen => return Ok(false),
+                _ if ours != theirs && differ.is_none() => {
+                    differ = Some(format!("{table:?} {key:?}\n  host   {ours:?}\n  kernel {theirs:?}"));
                 }
+                _ => {}
             }
         }
-        Ok(())
+        differ.map_or(Ok(true), Err)
     }
 
     /// Lets seconds pass for both: everything was last seen earlier.
@@ -197,7 +204,7 @@ where
             (&self.ours.pending, &mut self.theirs.pending),
         ] {
             for (key, mut entry) in ours.contents(snapshot) {
-                entry.last_seen = earlier(theirs.get(&key, 0).map_or(entry.last_seen, |entry| entry.last_seen));
+                entry.last_seen = earlier(entry.last_seen);
                 theirs.insert(key, entry, 0).unwrap();
                 ours.insert(key, Live::new(entry));
             }
