@@ -448,10 +448,12 @@ pub enum FlowState {
 pub enum Delivery {
     /// The kernel's routing takes it on.
     ROUTING = 0,
-    /// XDP sends the frame out of an interface that runs XDP.
+    /// XDP sends the frame out of an interface that runs XDP; tc as `NEIGHBOUR`.
     XDP = 1,
     /// tc puts the packet straight into the network namespace at the other end of a veth.
     PEER = 2,
+    /// tc sends the packet to the next hop, whose hardware address the kernel finds.
+    NEIGHBOUR = 3,
 }
 
 /// Value of `interfaces`, keyed by ifindex: what may be sent to an interface without the kernel's routing.

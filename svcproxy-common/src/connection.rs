@@ -154,7 +154,9 @@ where
     reply_key.dst_port = key.src_port;
     reply_key.protocol = key.protocol;
     let route = packet.route((!*masquerade).then_some(key.src), reply_key.src);
-    if *masquerade {
+    // What this node delivers to itself keeps its client's address, as nothing behind the kernel's INPUT hook is
+    // masqueraded.
+    if *masquerade && !route.here {
         reply_key.dst = policy::masquerade_address(tables, route.source)?;
     }
     ports::claim(tables, key, reply_key, now)?;

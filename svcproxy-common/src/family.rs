@@ -83,6 +83,12 @@ pub trait Family {
     /// Reads the header at `offset`. Errors are the reasons to leave the packet alone.
     fn read<P: Packet>(packet: &P, header: &Self::Header, offset: usize) -> Result<Datagram<Self::Address>, Reason>;
 
+    /// TTL or hop limit.
+    fn hops(header: &Self::Header) -> u8;
+
+    /// Whether a router may fragment the packet.
+    fn may_fragment(header: &Self::Header) -> bool;
+
     /// The addresses of a header.
     fn addresses(header: &Self::Header) -> (Self::Address, Self::Address);
 
@@ -129,10 +135,21 @@ impl Family for V4 {
             protocol: header.protocol.get(),
             transport: offset + header_len,
             length: length.checked_sub(header_len as u32).ok_or(Reason::Malformed)?,
-            ttl: header.ttl.get(),
+            ttl: Self::hops(header),
             piece: Piece::new(fragment & FRAGMENT_OFFSET, fragment & MORE_FRAGMENTS != 0),
             identification: header.identification.get().into(),
         })
+    }
+
+    #[inline(always)]
+    fn hops(header: &Ipv4) -> u8 {
+        header.ttl.get()
+    }
+
+    #[inline(always)]
+    fn may_fragment(header: &Ipv4) -> bool {
+        const DONT_FRAGMENT: u16 = 0x4000_u16.to_be();
+        header.fragment.get() & DONT_FRAGMENT == 0
     }
 
     #[inline(always)]
@@ -190,7 +207,7 @@ impl Family for V6 {
             protocol: next_header,
             transport: offset + Ipv6Hdr::LEN,
             length,
-            ttl: header.hop_limit.get(),
+            ttl: Self::hops(header),
             piece: Piece::Whole,
             identification: 0,
         };
@@ -211,6 +228,16 @@ impl Family for V6 {
             datagram.length = datagram.length.checked_sub(length.into()).ok_or(Reason::Malformed)?;
         }
         Ok(datagram)
+    }
+
+    #[inline(always)]
+    fn hops(header: &Ipv6) -> u8 {
+        header.hop_limit.get()
+    }
+
+    #[inline(always)]
+    fn may_fragment(_: &Ipv6) -> bool {
+        false // RFC 8200, section 5
     }
 
     #[inline(always)]

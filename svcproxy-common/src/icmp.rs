@@ -7,9 +7,9 @@
 use network_types::ip::Ipv4Hdr;
 
 use crate::{
-    Packet, Reason, Table, Tables,
+    Packet, Reason, Table, Tables, Verdict,
     abi::{Address, FlowKey, Protocol, V6Addr},
-    checksum,
+    checksum, delivery,
     family::Family,
     flow::Translation,
     transport,
@@ -17,9 +17,10 @@ use crate::{
 };
 
 /// Translates the ICMP error at `transport`, `length` bytes long, within the IP packet at `offset`. When it is none, or
-/// about no connection of ours, it is left alone.
+/// about no connection of ours, it is left alone. Returns the interface by which the next hop is reached, or 0 to leave
+/// that to the kernel's routing.
 #[inline(never)]
-pub fn translate<F, P, T>(packet: &P, tables: &T, offset: u32, transport: u32, length: u32) -> Result<(), Reason>
+pub fn translate<F, P, T>(packet: &P, tables: &T, offset: u32, transport: u32, length: u32) -> Result<u32, Reason>
 where
     F: Family,
     P: Packet,
@@ -57,8 +58,14 @@ where
         None => tables.flow(Table::Pending, &key).ok_or(Reason::NotAService)?,
     };
 
-    // The quoted packet: back to what its sender sent. Turned round it is a packet of the entry, whose sums do not care.
     let outer: &F::Header = packet.at(offset).ok_or(Reason::Truncated)?;
+    let ifindex = match delivery::verdict(packet, entry, offset) {
+        // Nobody is told that an error has ended here.
+        Verdict::Send { ifindex, .. } if F::hops(outer) > 1 => ifindex,
+        _ => 0,
+    };
+
+    // The quoted packet: back to what its sender sent. Turned round it is a packet of the entry, whose sums do not care.
     let (router, receiver) = F::addresses(outer);
     let (address_delta, port_delta) = (entry.address_delta(), entry.port_delta());
     F::rewrite(inner, entry.dst(), entry.src(), address_delta, false);
@@ -68,7 +75,7 @@ where
     // The error itself: to the one who sent that packet, from the address it knows if its peer is the sender.
     let sender = if router == key.src { entry.src() } else { router };
     let outer_delta = checksum::delta(router.sum() + receiver.sum(), sender.sum() + entry.dst().sum());
-    F::rewrite(outer, sender, entry.dst(), outer_delta, false);
+    F::rewrite(outer, sender, entry.dst(), outer_delta, ifindex != 0);
 
     // An IPv4 header with its own checksum sums up to the same before and after. IPv6 addresses, the quoted ones and
     // those of the pseudo-header, count.
@@ -77,7 +84,7 @@ where
         delta = checksum::combine(delta, checksum::combine(address_delta, outer_delta));
     }
     icmp.checksum.set(checksum::update(icmp.checksum.get(), delta));
-    Ok(())
+    Ok(ifindex)
 }
 
 /// Length of the IPv4 header in a quoted packet.

@@ -13,6 +13,7 @@ pub mod checksum;
 pub mod choice;
 pub mod connection;
 pub mod crc32c;
+pub mod delivery;
 pub mod extension;
 pub mod family;
 pub mod flow;
@@ -28,7 +29,8 @@ mod tables;
 pub mod transport;
 pub mod wire;
 
+pub use delivery::Verdict;
 pub use packet::{ChecksumChange, Packet, Route};
-pub use process::{Verdict, process};
+pub use process::process;
 pub use reason::{Fate, Reason};
 pub use tables::{Opening, Table, Tables};

@@ -1,7 +1,7 @@
 //! The packet as the decision code sees it: what each hook (XDP, tc, a host test) must provide.
 
 use crate::{
-    abi::{Address, Delivery},
+    abi::Address,
     checksum,
     flow::NextHop,
     wire::{Be16, Wire},
@@ -12,9 +12,6 @@ pub trait Packet {
     /// Whether the packet has been routed already. Replies are translated on their way out; it is too late there to
     /// open a connection, because the packet could not be sent another way.
     const ROUTED: bool;
-
-    /// The delivery this hook can carry out itself, while the packet has not been routed.
-    const DELIVERY: Delivery;
 
     /// Whether everything but plain TCP and UDP (untagged, whole, behind nothing but the IP header) is left to another
     /// program. The kernel's verifier follows every combination of headers into all that comes after; those of every
@@ -65,6 +62,8 @@ pub struct Route<A> {
     pub next_hop: NextHop,
     /// Its source address; `None` when this node has none for the purpose.
     pub source: Option<A>,
+    /// Whether it goes to this node itself.
+    pub here: bool,
 }
 
 /// What a translation does to a transport checksum.

@@ -7,27 +7,16 @@
 use network_types::eth::{EthHdr, EtherType};
 
 use crate::{
-    ChecksumChange, Packet, Reason, Table, Tables,
-    abi::{Address as _, FlowKey, Protocol, V4Addr, V6Addr},
+    ChecksumChange, Packet, Reason, Table, Tables, Verdict,
+    abi::{Address as _, Delivery, FlowKey, Protocol, V4Addr, V6Addr},
     connection::{self, Attended},
+    delivery,
     family::{Datagram, Family, Piece, V4, V6},
     flow::Translation,
     fragment, icmp, policy,
     transport::{self, Transport},
     wire::{Ethernet, Vlan},
 };
-
-/// Where a translated packet goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// On to the kernel's routing.
-    Route,
-    /// Out of an interface, or (tc) into the namespace behind it, without the kernel's routing.
-    Send {
-        /// The interface.
-        ifindex: u32,
-    },
-}
 
 /// Translates a frame that belongs to a connection through a Service.
 #[inline(always)]
@@ -123,25 +112,20 @@ where
     };
 
     let headers = (datagram.transport - offset) as u32;
-    let send = !P::ROUTED
-        && entry.delivery() == P::DELIVERY
-        && offset == EthHdr::LEN
-        && !packet.tagged()
-        && fits(packet, headers, datagram.length, &transport, entry.mtu());
-    if send && datagram.ttl <= 1 {
-        return Err(Reason::TtlExpired);
+    let mut verdict = delivery::verdict(packet, entry, offset);
+    if let Verdict::Send { .. } = verdict {
+        if !fits(packet, headers, datagram.length, &transport, entry.mtu()) {
+            if !F::may_fragment(header) {
+                return Ok(Verdict::TooBig { mtu: entry.mtu() });
+            }
+            verdict = Verdict::Route;
+        } else if datagram.ttl <= 1 {
+            return Err(Reason::TtlExpired);
+        } else {
+            delivery::address(packet, entry)?;
+        }
     }
-    let verdict = match send {
-        true => Verdict::Send {
-            ifindex: entry.ifindex(),
-        },
-        false => Verdict::Route,
-    };
-    if send {
-        let ethernet: &Ethernet = packet.at(0).ok_or(Reason::Truncated)?;
-        ethernet.dst.set(entry.dst_mac());
-        ethernet.src.set(entry.src_mac());
-    }
+    let send = verdict != Verdict::Route;
     let change = ChecksumChange {
         address_delta: entry.address_delta(),
         port_delta: entry.port_delta(),
@@ -154,8 +138,7 @@ where
     Ok(verdict)
 }
 
-/// Whether the packet, or each it will be cut into, is within the next hop's MTU. If not, the kernel's routing
-/// fragments it or tells the sender. `headers` are those of IP, `length` is what follows them.
+/// Whether the packet, or each it will be cut into, is within the next hop's MTU. `headers` are those of IP, `length` is what follows them.
 #[inline(always)]
 fn fits<P: Packet>(packet: &P, headers: u32, length: u32, transport: &Transport, mtu: u16) -> bool {
     let length = match packet.segment_payload() {
@@ -184,7 +167,13 @@ where
     if datagram.protocol == F::ICMP && datagram.piece != Piece::Later {
         let (offset, transport) = (offset as u32, datagram.transport as u32);
         match icmp::translate::<F, P, T>(packet, tables, offset, transport, datagram.length) {
-            Ok(()) => return Ok(Verdict::Route),
+            Ok(0) => return Ok(Verdict::Route),
+            Ok(ifindex) => {
+                return Ok(Verdict::Send {
+                    delivery: Delivery::NEIGHBOUR,
+                    ifindex,
+                });
+            }
             Err(error) => reason = error,
         }
     }

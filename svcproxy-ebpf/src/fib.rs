@@ -12,23 +12,17 @@ use svcproxy_common::{
 
 use crate::maps::INTERFACES;
 
-/// The route from `src`, or this node's own address, to `dst` for a packet that came in by `ifindex`. Its next hop is the
-/// kernel's to find unless it lies behind an interface that allows `delivery` and its hardware address is known.
+/// The route from `src`, or this node's own address, to `dst` for a packet that came in by `ifindex`.
 ///
 /// # Safety
 ///
 /// `ctx` is the context of the running XDP or tc program.
 #[inline(always)]
-pub(crate) unsafe fn route<A: Address>(
-    ctx: *mut c_void,
-    ifindex: u32,
-    delivery: Delivery,
-    src: Option<A>,
-    dst: A,
-) -> Route<A> {
+pub(crate) unsafe fn route<A: Address>(ctx: *mut c_void, ifindex: u32, src: Option<A>, dst: A) -> Route<A> {
     /// `BPF_FIB_LOOKUP_SRC` (Linux 6.7): answer with the source address.
     const SRC: u32 = 1 << 4;
     const SUCCESS: i64 = 0;
+    const NOT_FORWARDED: i64 = 4;
     const NO_NEIGHBOUR: i64 = 7;
 
     // SAFETY: a plain C struct of integers; zero is what the kernel asks of its unused fields.
@@ -45,25 +39,34 @@ pub(crate) unsafe fn route<A: Address>(
     }
     // SAFETY: `ctx` by this function's contract; `params` is on our stack and of the size given.
     let found = unsafe { bpf_fib_lookup(ctx, &raw mut params, size_of::<FibParams>() as i32, flags) };
-    let source = match found {
-        // SAFETY: ours, or written by the kernel before it looks for the neighbour.
-        SUCCESS | NO_NEIGHBOUR => Some(A::from_fib(unsafe { params.__bindgen_anon_3.ipv6_src })),
-        _ => None,
-    };
-    let mut next_hop = NextHop::ROUTING;
-    if found == SUCCESS
-        // SAFETY: read once, before any change to the map by this program.
-        && let Some(interface) = unsafe { INTERFACES.get(params.ifindex) }
-        && interface.delivery == delivery
-    {
-        next_hop = NextHop {
-            delivery,
-            ifindex: params.ifindex,
-            // SAFETY: the kernel has written the MTU over the length.
-            mtu: unsafe { params.__bindgen_anon_1.mtu_result },
-            dst_mac: params.dmac,
-            src_mac: params.smac,
+    if found != SUCCESS && found != NO_NEIGHBOUR {
+        return Route {
+            next_hop: NextHop::ROUTING,
+            source: None,
+            here: found == NOT_FORWARDED,
         };
     }
-    Route { next_hop, source }
+    // SAFETY: ours, or written by the kernel before it looks for the neighbour.
+    let source = Some(A::from_fib(unsafe { params.__bindgen_anon_3.ipv6_src }));
+    let mut next_hop = NextHop {
+        delivery: Delivery::NEIGHBOUR,
+        ifindex: params.ifindex,
+        // Not known before the neighbour is.
+        mtu: u16::MAX,
+        dst_mac: params.dmac,
+        src_mac: params.smac,
+    };
+    if found == SUCCESS {
+        // SAFETY: the kernel has written the MTU over the length.
+        next_hop.mtu = unsafe { params.__bindgen_anon_1.mtu_result };
+        // SAFETY: read once, before any change to the map by this program.
+        if let Some(interface) = unsafe { INTERFACES.get(params.ifindex) } {
+            next_hop.delivery = interface.delivery;
+        }
+    }
+    Route {
+        next_hop,
+        source,
+        here: false,
+    }
 }

@@ -130,6 +130,7 @@ impl Maps {
     #[inline(always)]
     pub(crate) fn counted(outcome: Result<Verdict, Reason>) -> Result<Verdict, Reason> {
         match outcome {
+            Ok(Verdict::TooBig { .. }) => Self::count(Reason::TooBig),
             Ok(_) => Self::count(Reason::Translated),
             Err(reason) => Self::count(reason),
         }

@@ -1,4 +1,5 @@
-//! ICMP port unreachable: what a client gets from a Service without endpoints, so that its connect() fails at once.
+//! ICMP errors: "port unreachable" is what a client gets from a Service without endpoints, so that its connect() fails
+//! at once; "too big" what path MTU discovery lives on.
 //!
 //! In comes the skb of the refused packet, out it goes as the answer: cut down to what is quoted, new headers before
 //! it, and back through the interface it came by. XDP leaves this to tc, see `xdp.rs`.
@@ -38,17 +39,29 @@ struct Budget {
 #[btf_map(name = "reject_budget")]
 static BUDGET: PerCpuArray<Budget, 1> = PerCpuArray::new();
 
-/// Turns the skb into the answer and sends it, or drops it where no answer is due.
+/// Tells the sender that nobody is there.
+#[inline(always)]
+pub(crate) fn port_unreachable(ctx: &TcContext) -> i32 {
+    reject(ctx, 0)
+}
+
+/// Tells the sender that IP packets of at most `mtu` bytes get through.
+#[inline(always)]
+pub(crate) fn too_big(ctx: &TcContext, mtu: u16) -> i32 {
+    reject(ctx, mtu)
+}
+
+/// Turns the skb into the answer, "too big" when there is an `mtu`, and sends it, or drops it where no answer is due.
 #[inline(never)]
-pub(crate) fn reject(ctx: &TcContext) -> i32 {
+fn reject(ctx: &TcContext, mtu: u16) -> i32 {
     const IPV4: u16 = EtherType::Ipv4 as u16;
     const IPV6: u16 = EtherType::Ipv6 as u16;
 
     let frame = Frame::new(ctx.data(), ctx.data_end());
     let ethertype = frame.at::<Ethernet>(0).map(|ethernet| ethernet.ethertype.get());
     let answered = match ethertype {
-        Some(IPV4) => answer::<V4>(ctx),
-        Some(IPV6) => answer::<V6>(ctx),
+        Some(IPV4) => answer::<V4>(ctx, mtu),
+        Some(IPV6) => answer::<V6>(ctx, mtu),
         _ => None,
     };
     match answered {
@@ -59,7 +72,7 @@ pub(crate) fn reject(ctx: &TcContext) -> i32 {
 }
 
 #[inline(always)]
-fn answer<F: Unreachable>(ctx: &TcContext) -> Option<()> {
+fn answer<F: Unreachable>(ctx: &TcContext, mtu: u16) -> Option<()> {
     let frame = Frame::new(ctx.data(), ctx.data_end());
     let refused: &F::Header = frame.at(EthHdr::LEN)?;
     let (client, service) = F::addresses(refused);
@@ -88,10 +101,11 @@ fn answer<F: Unreachable>(ctx: &TcContext) -> Option<()> {
     F::write(ip, service, client, (size_of::<Icmp>() + quoted) as u16);
     let offset = EthHdr::LEN + size_of::<F::Header>();
     let icmp: &Icmp = frame.at(offset)?;
-    icmp.kind.set(F::UNREACHABLE.0);
-    icmp.code.set(F::UNREACHABLE.1);
+    let (kind, code) = if mtu == 0 { F::UNREACHABLE } else { F::TOO_BIG };
+    icmp.kind.set(kind);
+    icmp.code.set(code);
     icmp.checksum.set(0);
-    icmp.rest.set(0);
+    icmp.rest.set(u32::from(mtu).to_be());
     // The verifier wants lengths that it knows.
     let sum = match quoted == header_len + QUOTED[1] {
         true => sum(&frame, offset, size_of::<Icmp>() + header_len + QUOTED[1]),
@@ -133,6 +147,10 @@ trait Unreachable: Family {
     /// Type and code of "port unreachable".
     const UNREACHABLE: (u8, u8);
 
+    /// Type and code of "fragmentation needed" or "packet too big", with the MTU as a number of 32 bits (of which
+    /// RFC 1191 has the lower 16).
+    const TOO_BIG: (u8, u8);
+
     /// Length of the packet, bytes.
     fn length(header: &Self::Header) -> usize;
 
@@ -150,6 +168,7 @@ const HOPS: u8 = 64;
 
 impl Unreachable for V4 {
     const UNREACHABLE: (u8, u8) = (3, 3);
+    const TOO_BIG: (u8, u8) = (3, 4);
 
     #[inline(always)]
     fn length(header: &Ipv4) -> usize {
@@ -190,6 +209,7 @@ impl Unreachable for V4 {
 
 impl Unreachable for V6 {
     const UNREACHABLE: (u8, u8) = (1, 4);
+    const TOO_BIG: (u8, u8) = (2, 0);
 
     #[inline(always)]
     fn length(header: &Ipv6) -> usize {

@@ -4,7 +4,7 @@
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC},
-    helpers::{bpf_csum_update, bpf_l4_csum_replace, bpf_redirect_peer},
+    helpers::{bpf_csum_update, bpf_l4_csum_replace, bpf_redirect_neigh, bpf_redirect_peer},
     programs::TcContext,
 };
 use svcproxy_common::{
@@ -19,7 +19,7 @@ use crate::{
     clock, fib,
     maps::{Maps, PROGRAMS, Successor},
     reject,
-    xdp::{LEFT_TO_TC, Mark},
+    xdp::{MARKED, Mark},
 };
 
 /// Bytes that must be in one piece of memory: enough for an ICMP error with all it quotes. Drivers that keep headers
@@ -38,13 +38,13 @@ struct TcPacket<'a, const IN: bool, const PLAIN: bool> {
 pub(crate) fn run<const IN: bool, const PLAIN: bool>(ctx: &TcContext) -> i32 {
     match Maps::counted(translate::<IN, PLAIN>(ctx)) {
         Ok(Verdict::Route) => TC_ACT_UNSPEC,
-        // SAFETY: the helper takes two numbers; a bad one makes the kernel drop the packet.
-        Ok(Verdict::Send { ifindex }) => (unsafe { bpf_redirect_peer(ifindex, 0) }) as i32,
+        Ok(Verdict::Send { delivery, ifindex }) => send(ifindex, delivery == Delivery::PEER),
+        Ok(Verdict::TooBig { mtu }) => reject::too_big(ctx, mtu),
         Err(reason) => match reason.fate() {
             Fate::Pass => TC_ACT_UNSPEC,
             Fate::Defer => defer(ctx, if IN { Successor::In } else { Successor::Out }),
             Fate::Drop => TC_ACT_SHOT,
-            Fate::Reject => reject::reject(ctx),
+            Fate::Reject => reject::port_unreachable(ctx),
         },
     }
 }
@@ -55,9 +55,26 @@ pub(crate) fn after_xdp(ctx: &TcContext) -> i32 {
     // SAFETY: the context of the running program.
     let metadata = unsafe { (*ctx.skb.skb).data_meta } as usize;
     match Frame::new(metadata, ctx.data()).at::<Mark>(0) {
-        Some(mark) if mark.get() == LEFT_TO_TC => defer(ctx, Successor::In),
+        Some(mark) if mark.marked.get() == MARKED => match mark.ifindex.get() {
+            0 => defer(ctx, Successor::In),
+            ifindex => send(ifindex, mark.delivery.get() == Delivery::PEER as u32),
+        },
         _ => TC_ACT_UNSPEC,
     }
+}
+
+/// Sends a translated packet, to the other end of a veth or to the next hop.
+#[inline(always)]
+fn send(ifindex: u32, peer: bool) -> i32 {
+    // SAFETY: the helpers take numbers, and no parameters of a next hop: the kernel asks its routing for it. A bad
+    // number makes it drop the packet.
+    let verdict = unsafe {
+        match peer {
+            true => bpf_redirect_peer(ifindex, 0),
+            false => bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0),
+        }
+    };
+    verdict as i32
 }
 
 /// Goes on in another program.
@@ -87,7 +104,6 @@ fn translate<const IN: bool, const PLAIN: bool>(ctx: &TcContext) -> Result<Verdi
 impl<const IN: bool, const PLAIN: bool> Packet for TcPacket<'_, IN, PLAIN> {
     const ROUTED: bool = !IN;
     const PLAIN: bool = PLAIN;
-    const DELIVERY: Delivery = Delivery::PEER;
 
     #[inline(always)]
     fn opaque<T: Copy>(&self, value: T) -> T {
@@ -126,7 +142,7 @@ impl<const IN: bool, const PLAIN: bool> Packet for TcPacket<'_, IN, PLAIN> {
         // SAFETY: the context of the running program.
         unsafe {
             let ifindex = (*self.ctx.skb.skb).ifindex;
-            fib::route(self.ctx.as_ptr(), ifindex, Self::DELIVERY, src, dst)
+            fib::route(self.ctx.as_ptr(), ifindex, src, dst)
         }
     }
 

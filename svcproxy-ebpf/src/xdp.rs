@@ -7,7 +7,7 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use svcproxy_common::{
-    ChecksumChange, Fate, Packet, Route, Verdict,
+    ChecksumChange, Fate, Packet, Reason, Route, Verdict,
     abi::{Address, Delivery},
     process,
     wire::{Be16, Field, Wire},
@@ -16,9 +16,21 @@ use svcproxy_common::{
 use crate::{access::Frame, clock, fib, maps::Maps};
 
 /// The metadata before a frame that XDP has left to tc.
-pub(crate) type Mark = Field<u32, 4>;
-/// Its value: "svcp".
-pub(crate) const LEFT_TO_TC: u32 = 0x7376_6370;
+#[repr(C)]
+pub(crate) struct Mark {
+    /// [`MARKED`], or it is someone else's metadata.
+    pub(crate) marked: Field<u32, 4>,
+    /// The interface that the frame, translated already, goes out by; 0 for one that tc shall look at itself.
+    pub(crate) ifindex: Field<u32, 4>,
+    /// How it gets there: a [`Delivery`].
+    pub(crate) delivery: Field<u32, 4>,
+}
+
+// SAFETY: `repr(C)` of byte fields: alignment 1, no padding, any bits are valid.
+unsafe impl Wire for Mark {}
+
+/// "svcp"
+pub(crate) const MARKED: u32 = 0x7376_6370;
 
 /// A frame at XDP, and the program that looks at it.
 struct XdpPacket<'a> {
@@ -33,30 +45,46 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
         ctx,
         frame: Frame::new(ctx.data(), ctx.data_end()),
     };
-    match Maps::counted(process(&packet, &Maps)) {
-        Ok(Verdict::Route) => xdp_action::XDP_PASS,
-        Ok(Verdict::Send { ifindex }) if ifindex as usize == ctx.ingress_ifindex() => xdp_action::XDP_TX,
-        // SAFETY: the helper takes two numbers; a bad one makes the kernel drop the frame.
-        Ok(Verdict::Send { ifindex }) => (unsafe { bpf_redirect(ifindex, 0) }) as u32,
+    let outcome = match process(&packet, &Maps) {
+        // tc answers, and counts.
+        Ok(Verdict::TooBig { .. }) => Err(Reason::NotPlain),
+        Err(reason) if reason.fate() == Fate::Reject => Err(Reason::NotPlain),
+        outcome => outcome,
+    };
+    match Maps::counted(outcome) {
+        Ok(Verdict::Send {
+            delivery: Delivery::XDP,
+            ifindex,
+        }) => {
+            if ifindex as usize == ctx.ingress_ifindex() {
+                return xdp_action::XDP_TX;
+            }
+            // SAFETY: the helper takes two numbers; a bad one makes the kernel drop the frame.
+            (unsafe { bpf_redirect(ifindex, 0) }) as u32
+        }
+        Ok(Verdict::Send { delivery, ifindex }) => leave_to_tc(ctx, ifindex, delivery),
+        Ok(_) => xdp_action::XDP_PASS,
         Err(reason) => match reason.fate() {
             Fate::Pass => xdp_action::XDP_PASS,
+            Fate::Defer | Fate::Reject => leave_to_tc(ctx, 0, Delivery::ROUTING),
             Fate::Drop => xdp_action::XDP_DROP,
-            Fate::Reject | Fate::Defer => leave_to_tc(ctx),
         },
     }
 }
 
-/// Marks the frame for [`tc::after_xdp`](crate::tc::after_xdp). XDP could answer for a Service without endpoints itself,
-/// but not send the answer everywhere: `XDP_TX` on a veth needs an XDP program at its other end, or the frame vanishes.
+/// Leaves the frame to [`tc::after_xdp`](crate::tc::after_xdp). XDP could answer for a Service without endpoints itself,
+/// or send to a veth, but `XDP_TX` and redirection into a veth need an XDP program at its other end, or the frame
+/// vanishes.
 #[inline(always)]
-fn leave_to_tc(ctx: &XdpContext) -> u32 {
+fn leave_to_tc(ctx: &XdpContext, ifindex: u32, delivery: Delivery) -> u32 {
+    // Unmarked, because the driver has no metadata, it goes to the kernel's routing.
     // SAFETY: the context of the running program.
-    if unsafe { bpf_xdp_adjust_meta(ctx.ctx, -(size_of::<Mark>() as i32)) } != 0 {
-        return xdp_action::XDP_DROP; // a driver without metadata
-    }
-    match Frame::new(ctx.metadata(), ctx.metadata_end()).at::<Mark>(0) {
-        Some(mark) => mark.set(LEFT_TO_TC),
-        None => return xdp_action::XDP_DROP,
+    if unsafe { bpf_xdp_adjust_meta(ctx.ctx, -(size_of::<Mark>() as i32)) } == 0
+        && let Some(mark) = Frame::new(ctx.metadata(), ctx.metadata_end()).at::<Mark>(0)
+    {
+        mark.marked.set(MARKED);
+        mark.ifindex.set(ifindex);
+        mark.delivery.set(delivery as u32);
     }
     xdp_action::XDP_PASS
 }
@@ -64,7 +92,6 @@ fn leave_to_tc(ctx: &XdpContext) -> u32 {
 impl Packet for XdpPacket<'_> {
     const ROUTED: bool = false;
     const PLAIN: bool = true;
-    const DELIVERY: Delivery = Delivery::XDP;
 
     #[inline(always)]
     fn opaque<T: Copy>(&self, value: T) -> T {
@@ -99,15 +126,7 @@ impl Packet for XdpPacket<'_> {
     #[inline(always)]
     fn route<A: Address>(&self, src: Option<A>, dst: A) -> Route<A> {
         // SAFETY: the context of the running program.
-        unsafe {
-            fib::route(
-                self.ctx.as_ptr(),
-                self.ctx.ingress_ifindex() as u32,
-                Self::DELIVERY,
-                src,
-                dst,
-            )
-        }
+        unsafe { fib::route(self.ctx.as_ptr(), self.ctx.ingress_ifindex() as u32, src, dst) }
     }
 
     #[inline(always)]

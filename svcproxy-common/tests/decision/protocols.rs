@@ -52,7 +52,7 @@ fn rule_21_tags_stay_and_a_tagged_packet_is_routed() {
             node.tagged.set(hidden);
             let frame = tcp(ip.client(1, 5000), vip(ip, TCP), "S").vlans(tags);
             let outcome = node.run_at::<TcIn>(&frame);
-            let sent = outcome.verdict == Ok(Verdict::Send { ifindex: 7 });
+            let sent = matches!(outcome.verdict, Ok(Verdict::Send { .. }));
             assert_eq!(sent, tags == 0 && !hidden, "the next hop may be of another VLAN");
             if !sent {
                 assert_eq!(outcome.bytes[..14 + tags * 4], frame.bytes()[..14 + tags * 4]);

@@ -26,6 +26,10 @@ pub struct Node {
     pub reasons: Cell<[u64; Reason::ALL.len()]>,
     /// Whether packets carry a VLAN tag that is not in the frame.
     pub tagged: Cell<bool>,
+    /// Whether addresses without a route are this node's, which the kernel does not tell apart.
+    pub delivers_the_rest: Cell<bool>,
+    /// Routes to networks: family, octets that addresses begin with.
+    pub(super) networks: RefCell<Vec<(u8, Vec<u8>, HostRoute)>>,
     pub(super) routes: RefCell<HashMap<(u8, [u32; 4]), HostRoute>>,
 }
 
@@ -63,6 +67,8 @@ impl Node {
             now: Cell::new(1_000_000),
             reasons: Cell::new([0; Reason::ALL.len()]),
             tagged: Cell::new(false),
+            delivers_the_rest: Cell::new(false),
+            networks: RefCell::default(),
             routes: RefCell::default(),
         }
     }
@@ -87,6 +93,24 @@ impl Node {
         self.routes
             .borrow_mut()
             .insert(words(ip), HostRoute { next_hop, source });
+    }
+
+    /// The same, without an address, for all that begin with these octets and have no route of their own.
+    pub fn set_route_to<A: Address>(&self, octets: &[u8], next_hop: NextHop) {
+        let route = HostRoute { next_hop, source: None };
+        self.networks.borrow_mut().push((A::AF, octets.to_vec(), route));
+    }
+
+    pub(super) fn route<A: Address>(&self, dst: A) -> Option<HostRoute> {
+        let known = self.routes.borrow().get(&(A::AF, dst.fib())).copied();
+        known.or_else(|| {
+            let octets: Vec<u8> = dst.fib().iter().flat_map(|word| word.to_ne_bytes()).collect();
+            let size = if A::AF == V4Addr::AF { 4 } else { 16 };
+            let networks = self.networks.borrow();
+            let mut networks = networks.iter();
+            let found = networks.find(|(family, network, _)| *family == A::AF && octets[..size].starts_with(network));
+            found.map(|(_, _, route)| *route)
+        })
     }
 
     /// Says what the addresses of a network belong to: `10.244.0.0/16`.
@@ -171,8 +195,15 @@ impl Node {
     /// The same at one hook alone.
     pub fn run_once<H: Hook>(&self, bytes: &[u8], segment_payload: u32) -> Outcome {
         let packet = HostPacket::<H>::new(bytes, segment_payload, self);
-        let verdict = process(&packet, &self.tables);
-        let reason = verdict.err().unwrap_or(Reason::Translated);
+        let verdict = match process(&packet, &self.tables) {
+            Ok(Verdict::TooBig { .. }) if !H::ANSWERS => Err(Reason::NotPlain),
+            Err(reason) if reason.fate() == Fate::Reject && !H::ANSWERS => Err(Reason::NotPlain),
+            verdict => verdict,
+        };
+        let reason = match verdict {
+            Ok(Verdict::TooBig { .. }) => Reason::TooBig,
+            verdict => verdict.err().unwrap_or(Reason::Translated),
+        };
         let mut counts = self.reasons.get();
         counts[reason as usize] += 1;
         self.reasons.set(counts);
@@ -180,7 +211,7 @@ impl Node {
             verdict,
             bytes: packet.bytes(),
         };
-        if verdict.is_err() {
+        if reason != Reason::Translated {
             assert_eq!(outcome.bytes, bytes, "{verdict:?} changed the packet");
         }
         outcome

@@ -23,7 +23,7 @@ use std::{
 use fastrand::Rng;
 use nix::time::{ClockId, clock_gettime};
 use svcproxy::datapath::links::Hook;
-use svcproxy_common::{Reason, Table, abi::FlowKey};
+use svcproxy_common::{Reason, Table, Verdict, abi::FlowKey};
 
 use self::{scene::Scene, traffic::Traffic, twin::both_families};
 use crate::{
@@ -207,7 +207,7 @@ impl Play<'_> {
         if let Some(first) = first.as_ref().filter(|_| ours.verdict != Err(Reason::NotPlain)) {
             verdict::conforms(scene, first, &ours)?;
         }
-        if ours.verdict.is_ok() {
+        if matches!(ours.verdict, Ok(Verdict::Route | Verdict::Send { .. })) {
             verdict::checksums(frame, &ours.bytes)?;
             traffic.left(&ours.bytes);
         }

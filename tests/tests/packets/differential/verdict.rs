@@ -13,7 +13,10 @@ use svcproxy::{
 };
 use svcproxy_common::{
     Fate, Reason, Verdict,
-    abi::Protocol::{SCTP, TCP, UDP},
+    abi::{
+        Delivery,
+        Protocol::{SCTP, TCP, UDP},
+    },
 };
 
 use super::scene::Scene;
@@ -23,7 +26,7 @@ use crate::{
         judge::{self, Layers},
         pieces,
     },
-    world::{LEFT_TO_TC, NODE_ADDRESSES},
+    world::{NODE_ADDRESSES, left_to_tc},
 };
 
 /// What a program did.
@@ -38,44 +41,71 @@ fn equal<T: PartialEq + Debug>(what: &str, ours: T, theirs: T) -> Result<(), Str
 
 /// Compares the program with the host.
 pub(super) fn agree(hook: Hook, frame: &[u8], ours: &Outcome, theirs: &Theirs, veth0: u32) -> Result<(), String> {
-    let marked = || [&LEFT_TO_TC, frame].concat();
+    let marked = |ifindex, delivery, frame: &[u8]| [&left_to_tc(ifindex, delivery)[..], frame].concat();
+    let answered = |what: Answer| match answer(frame, what) {
+        // A processor that has sent its share this second drops silently.
+        Some(answer) if theirs.action == Action::Redirect => (Action::Redirect, answer),
+        _ => (Action::Drop, frame.to_vec()),
+    };
     let (action, bytes) = match ours.verdict {
         Ok(Verdict::Route) => (Action::Pass, ours.bytes.clone()),
-        Ok(Verdict::Send { ifindex }) if hook == Hook::Xdp && ifindex == veth0 => {
-            (Action::Transmit, ours.bytes.clone())
-        }
+        Ok(Verdict::Send { delivery, ifindex }) if hook == Hook::Xdp => match delivery {
+            Delivery::XDP if ifindex == veth0 => (Action::Transmit, ours.bytes.clone()),
+            Delivery::XDP => (Action::Redirect, ours.bytes.clone()),
+            _ => (Action::Pass, marked(ifindex, delivery, &ours.bytes)),
+        },
         Ok(Verdict::Send { .. }) => (Action::Redirect, ours.bytes.clone()),
+        Ok(Verdict::TooBig { mtu }) => answered(Answer::TooBig(mtu)),
         Err(reason) => match reason.fate() {
             Fate::Pass => (Action::Pass, frame.to_vec()),
             Fate::Drop => (Action::Drop, frame.to_vec()),
-            Fate::Defer | Fate::Reject if hook == Hook::Xdp => (Action::Pass, marked()),
+            Fate::Defer | Fate::Reject if hook == Hook::Xdp => (Action::Pass, marked(0, Delivery::ROUTING, frame)),
             Fate::Defer => return Err(format!("{hook} deferred a packet twice")),
-            Fate::Reject => match answer(frame) {
-                // A processor that has sent its share this second drops silently.
-                Some(answer) if theirs.action == Action::Redirect => (Action::Redirect, answer),
-                _ => (Action::Drop, frame.to_vec()),
-            },
+            Fate::Reject => answered(Answer::Unreachable),
         },
     };
     equal("action", action, theirs.action)?;
     equal("bytes", &bytes, &theirs.frame)
 }
 
-/// The ICMP port unreachable for a frame; `None` where none is due.
-fn answer(frame: &[u8]) -> Option<Vec<u8>> {
+/// What a packet's sender is told.
+#[derive(Clone, Copy)]
+enum Answer {
+    /// That nobody is there.
+    Unreachable,
+    /// What its way takes.
+    TooBig(u16),
+}
+
+/// The ICMP error about a frame; `None` where none is due.
+fn answer(frame: &[u8], what: Answer) -> Option<Vec<u8>> {
     let (ethernet, packet) = frame.split_at(14);
     let word = |offset: usize| usize::from(u16::from_be_bytes([packet[offset], packet[offset + 1]]));
-    let (src, dst, kind, header, length, unicast): (IpAddr, IpAddr, _, _, _, _) = match ethernet[12..] {
+    let (src, dst, kinds, header, length, unicast): (IpAddr, IpAddr, _, _, _, _) = match ethernet[12..] {
         [0x08, 0x00] => {
             let address = |offset: usize| <[u8; 4]>::try_from(&packet[offset..offset + 4]).ok();
             let unicast = !matches!(packet[12], 0 | 127 | 224..);
-            (address(12)?.into(), address(16)?.into(), (3, 3), 20, word(2), unicast)
+            (
+                address(12)?.into(),
+                address(16)?.into(),
+                [(3, 3), (3, 4)],
+                20,
+                word(2),
+                unicast,
+            )
         }
         [0x86, 0xdd] => {
             let address = |offset: usize| <[u8; 16]>::try_from(&packet[offset..offset + 16]).ok();
             let src = Ipv6Addr::from(address(8)?);
             let unicast = !src.is_multicast() && !src.is_unspecified();
-            (src.into(), address(24)?.into(), (1, 4), 40, 40 + word(4), unicast)
+            (
+                src.into(),
+                address(24)?.into(),
+                [(1, 4), (2, 0)],
+                40,
+                40 + word(4),
+                unicast,
+            )
         }
         _ => return None,
     };
@@ -86,7 +116,11 @@ fn answer(frame: &[u8]) -> Option<Vec<u8>> {
     // A packet cut off on its way has zeros behind its end.
     let mut packet = packet[..packet.len().min(quoted)].to_vec();
     packet.resize(quoted, 0);
-    let mut answer = pieces::error_quoting(dst, src, kind, 0, ethernet, &packet);
+    let (kind, mtu) = match what {
+        Answer::Unreachable => (kinds[0], 0),
+        Answer::TooBig(mtu) => (kinds[1], mtu),
+    };
+    let mut answer = pieces::error_quoting(dst, src, kind, mtu, ethernet, &packet);
     answer[..12].rotate_left(6);
     Some(answer)
 }
@@ -140,7 +174,10 @@ pub(super) fn first(frame: &[u8]) -> Option<First> {
 /// Compares what became of a connection's first packet with the rules.
 pub(super) fn conforms(scene: &Scene, first: &First, ours: &Outcome) -> Result<(), String> {
     let expected = decide(&scene.model, &scene.policy, first.src.ip(), first.dst, first.protocol);
-    let reason = ours.verdict.err().unwrap_or(Reason::Translated);
+    let reason = match ours.verdict {
+        Ok(Verdict::TooBig { .. }) => Reason::TooBig,
+        verdict => verdict.err().unwrap_or(Reason::Translated),
+    };
     let fail = |what: &str| {
         Err(format!(
             "{what}\n  host   {reason:?} {:02x?}\n  rules  {expected:?}",
@@ -149,7 +186,7 @@ pub(super) fn conforms(scene: &Scene, first: &First, ours: &Outcome) -> Result<(
     };
     // The rules know no tables: what is lost in them, or has no way on.
     let no_way = match reason {
-        Reason::NoSourcePort | Reason::NoSourceAddress | Reason::TtlExpired => true,
+        Reason::NoSourcePort | Reason::NoSourceAddress | Reason::TtlExpired | Reason::TooBig => true,
         Reason::EndpointMissing => scene.half_written,
         _ => false,
     };
