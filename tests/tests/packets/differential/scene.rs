@@ -124,7 +124,7 @@ fn policy(random: &mut Rng) -> NodePolicy {
 }
 
 fn service(random: &mut Rng, number: u16) -> Service {
-    let families: &[Ip] = *choose(random, &[&[Ip::V4][..], &[Ip::V6], &[Ip::V4, Ip::V6]]);
+    let families = *choose::<&[Ip]>(random, &[&[Ip::V4][..], &[Ip::V6], &[Ip::V4, Ip::V6]]);
     let mut addresses = |first: u16| -> Vec<IpAddr> {
         let ips = families
             .iter()
