@@ -122,9 +122,7 @@ fn routes(node: &Node, world: &World, scene: &Scene) {
     }
     // What is this node's or everybody's, and black holes, nobody forwards.
     let nowhere = [
-        "10.0.0.0",
         "10.0.255.255",
-        "10.244.0.0",
         "10.244.255.255",
         "10.250.0.1",
         "fd00:a::",
