@@ -5,9 +5,11 @@
 pub mod cli;
 pub mod conformance;
 pub mod datapath;
+pub mod health;
 pub mod input;
 pub mod manifest;
 pub mod model;
 pub mod network;
 pub mod plan;
 pub mod state;
+pub mod watch;

@@ -59,7 +59,8 @@ impl Tally {
         }
     }
 
-    fn join(&mut self, other: Self) {
+    /// Adds what another has counted.
+    pub fn join(&mut self, other: Self) {
         for (answer, count) in other.answers {
             *self.answers.entry(answer).or_default() += count;
         }

@@ -101,6 +101,15 @@ impl Lab {
         )
     }
 
+    /// What `svcproxy explain …` prints in the node about the running datapath.
+    pub fn explain(&self, arguments: &[&str]) -> Result<String> {
+        let [pins, state] = self.place_flags();
+        self.node.run(
+            built_executable("svcproxy")?,
+            &[&["explain"], arguments, &[&pins, &state]].concat(),
+        )
+    }
+
     /// The directory of the pinned maps and links.
     pub fn pin_dir(&self) -> PathBuf {
         self.directory().join("bpf/svcproxy")
@@ -143,6 +152,18 @@ impl Daemon {
     /// What it has said so far.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits until it says `text`, after the first `from` bytes of its log.
+    pub fn wait_for(&self, text: &str, from: usize) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.log().get(from..).unwrap_or_default().contains(text) {
+            if Instant::now() > deadline {
+                bail!("svcproxy does not say {text:?}:\n{}", self.log());
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
     }
 
     /// Asks it to end with SIGTERM and waits until it has.

@@ -5,27 +5,26 @@
 
 use std::{
     io::IsTerminal as _,
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use anyhow::{Context as _, bail};
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-use super::{RunArgs, cleanup, lock::Lock, network::NodeNetwork};
+use super::{RunArgs, changes::Reader, cleanup, lock::Lock, network::NodeNetwork, proxy::Proxy};
 use crate::{
-    datapath::{Datapath, links, preflight, sweep},
-    input::{self, Input},
-    manifest::Severity,
-    model::{Endpoint, Model, Node, Service},
-    plan::{self, Diff, Limits},
+    datapath::{Datapath, preflight},
+    health::{Health, ProxyServer},
     state::State,
+    watch::Manifests,
 };
 
-/// How often forgotten connections are taken out of the tables.
+/// How often forgotten connections are taken out of the tables, and what has failed is tried again.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Runs the proxy until SIGINT or SIGTERM, or removes it (`--cleanup`). Exits 1 when the input has errors.
@@ -51,7 +50,9 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         bail!("no interface is given: name one with --iface (`ip link` lists them); `svcproxy --help` shows the rest");
     }
     args.input.node.policy()?;
-    tokio::runtime::Builder::new_current_thread()
+    // The worker answers probes while the proxy itself, on this thread, is at work.
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build()?
         .block_on(serve(args))
@@ -69,7 +70,21 @@ async fn serve(args: &RunArgs) -> anyhow::Result<ExitCode> {
     if let Some(report) = loaded.set_aside {
         warn!("{report}");
     }
-    let Some((model, state)) = read(args, &loaded.state)? else {
+    let health = Arc::new(Health::default());
+    let _health_server = match ProxyServer::start(args.healthz_bind_address, health.clone()) {
+        Ok(server) => Some(server),
+        Err(error) => {
+            warn!(
+                "no /healthz on {}: {error}; choose another with --healthz-bind-address",
+                args.healthz_bind_address
+            );
+            None
+        }
+    };
+    // Listens before it reads: what changes in between is read again.
+    let mut manifests = Manifests::watch(&args.input.filenames);
+    let mut reader = Reader::new(args);
+    let Some((model, state)) = reader.read(&loaded.state)? else {
         return Ok(ExitCode::FAILURE);
     };
     let network = NodeNetwork::open(args).await?;
@@ -84,15 +99,7 @@ async fn serve(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let fresh = !Datapath::is_pinned(&args.places.pin_dir);
     let mut datapath = Datapath::load(Some(&args.places.pin_dir), &sizes)?;
     info!("tables take {} MiB of kernel memory", sizes.memory() >> 20);
-    let mut proxy = Proxy {
-        args,
-        datapath: &mut datapath,
-        network,
-        model: Model::default(),
-        state: State::default(),
-        node: Node::default(),
-        on_xdp: Vec::new(),
-    };
+    let mut proxy = Proxy::new(args, &mut datapath, network, reader, health);
     if let Err(error) = proxy.set_up(model, state) {
         if fresh {
             cleanup::remove_datapath(&args.places.pin_dir)?;
@@ -108,180 +115,13 @@ async fn serve(args: &RunArgs) -> anyhow::Result<ExitCode> {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
             _ = hangup.recv() => proxy.reload(),
+            () = manifests.changed() => proxy.reload(),
             () = proxy.network.changed() => proxy.follow_network().await,
-            _ = sweep.tick() => {
-                proxy.datapath.maps.sweep(sweep::now())?;
-            }
+            _ = sweep.tick() => proxy.sweep()?,
         }
     }
     info!("ends; the datapath stays and forwards (`svcproxy --cleanup` removes it)");
     Ok(ExitCode::SUCCESS)
-}
-
-/// A running proxy: the datapath, the network it is in, and what the manifests last said.
-struct Proxy<'a> {
-    args: &'a RunArgs,
-    datapath: &'a mut Datapath,
-    network: NodeNetwork,
-    model: Model,
-    state: State,
-    /// This node as the maps have it.
-    node: Node,
-    /// Names of the interfaces that run XDP.
-    on_xdp: Vec<String>,
-}
-
-impl Proxy<'_> {
-    /// Brings the maps to what the manifests say.
-    fn apply(&mut self, model: Model, state: State) -> anyhow::Result<()> {
-        let complete = self.complete(&model);
-        self.network.check(&complete)?;
-        state.save(&self.args.places.state_dir)?;
-        self.program(complete)?;
-        for service in &model.services {
-            let before = self.state.services.get(&service.name.to_string());
-            if before.is_none_or(|before| before.cluster_ips != service.cluster_ips) {
-                info!("{}", describe(service));
-            }
-        }
-        self.model = model;
-        self.state = state;
-        Ok(())
-    }
-
-    /// The model with what the network says of this node.
-    fn complete(&self, model: &Model) -> Model {
-        Model {
-            node: self.network.node(model),
-            ..model.clone()
-        }
-    }
-
-    /// Brings the maps to what a complete model says.
-    fn program(&mut self, complete: Model) -> anyhow::Result<()> {
-        let policy = self.args.input.node.policy()?;
-        let current = self.datapath.maps.contents()?;
-        let limits = Limits {
-            backend_slots: self.args.sizes.backend_slots,
-        };
-        let wanted = plan::plan(&complete, &policy, &current, &limits)?;
-        self.datapath.maps.apply(&Diff::between(&current, &wanted))?;
-        self.node = complete.node;
-        Ok(())
-    }
-
-    /// Brings all that depends on the network up to date. An error leaves what worked.
-    async fn follow_network(&mut self) {
-        let followed = match self.network.refresh().await {
-            Ok(()) => self.adapt(),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = followed {
-            error!("the network has changed, and not all of it is followed: {error:#}");
-        }
-    }
-
-    fn adapt(&mut self) -> anyhow::Result<()> {
-        self.attach_to_pods()?;
-        if self.network.node(&self.model) == self.node {
-            return Ok(());
-        }
-        let complete = self.complete(&self.model);
-        let checked = self.network.check(&complete);
-        self.program(complete)?;
-        checked
-    }
-
-    fn attach_to_pods(&mut self) -> anyhow::Result<()> {
-        let dir = self.links_dir();
-        self.network.attach(self.datapath, &dir, &self.model)?;
-        Ok(self.datapath.maps.set_interfaces(self.network.links(), &self.on_xdp)?)
-    }
-
-    fn links_dir(&self) -> PathBuf {
-        self.args.places.pin_dir.join("links")
-    }
-
-    /// Reads the manifests again. An error leaves what worked.
-    fn reload(&mut self) {
-        let reloaded = read(self.args, &self.state).and_then(|read| match read {
-            Some((model, state)) => {
-                self.apply(model, state)?;
-                self.attach_to_pods().map(|()| true)
-            }
-            None => Ok(false),
-        });
-        match reloaded {
-            Ok(true) => info!("reloaded"),
-            Ok(false) => error!("not reloaded: the last good state stays"),
-            Err(error) => error!("not reloaded: {error:#}"),
-        }
-    }
-
-    /// Programs the maps, then attaches to the listed interfaces: to all of them, or to none that was not attached
-    /// before. Those of pods follow.
-    fn set_up(&mut self, model: Model, state: State) -> anyhow::Result<()> {
-        self.apply(model, state)?;
-        let dir = self.links_dir();
-        let before = links::pinned(&dir)?;
-        let listed = self.network.attach_listed(self.datapath, &dir, self.args.mode.into());
-        let attached = listed.and_then(|on_xdp| {
-            self.on_xdp = on_xdp;
-            self.attach_to_pods()
-        });
-        if attached.is_err() {
-            links::keep_only(&dir, &before)?;
-        }
-        attached
-    }
-}
-
-/// Reads the manifests and prints what there is to say. `None` when they have errors.
-fn read(args: &RunArgs, state: &State) -> anyhow::Result<Option<(Model, State)>> {
-    let options = args.input.node.options()?;
-    let Input {
-        model,
-        state,
-        diagnostics,
-        ..
-    } = input::read(&args.input.filenames, &options, state);
-    for diagnostic in &diagnostics {
-        match diagnostic.severity {
-            Severity::Error => error!("{diagnostic}"),
-            Severity::Warning => warn!("{diagnostic}"),
-            Severity::Notice => info!("{diagnostic}"),
-        }
-    }
-    Ok(model.map(|model| (model, state)))
-}
-
-/// `Service default/kubia: 10.96.175.78, 80/TCP to 3 endpoints`, counting those of the primary address's family.
-fn describe(service: &Service) -> String {
-    let addresses: Vec<_> = service.cluster_ips.iter().map(ToString::to_string).collect();
-    let primary = service.cluster_ips.first();
-    let ports = service.ports.iter().map(|port| {
-        let of_family = |endpoint: &&Endpoint| primary.is_none_or(|ip| ip.is_ipv4() == endpoint.address.is_ipv4());
-        let (ready, all) = port
-            .endpoints
-            .iter()
-            .filter(of_family)
-            .fold((0, 0), |(ready, all), endpoint| {
-                (ready + usize::from(endpoint.ready), all + 1)
-            });
-        let endpoints = match (ready, all) {
-            (1, 1) => "1 endpoint".to_owned(),
-            (ready, all) if ready == all => format!("{all} endpoints"),
-            (ready, all) => format!("{ready} ready of {all} endpoints"),
-        };
-        format!("{}/{} to {endpoints}", port.port, port.protocol)
-    });
-    let ports: Vec<_> = ports.collect();
-    format!(
-        "Service {}: {}, {}",
-        service.name,
-        addresses.join(","),
-        ports.join(", ")
-    )
 }
 
 /// Packets that the programs leave to the kernel's routing need it to forward.

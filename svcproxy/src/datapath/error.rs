@@ -114,6 +114,14 @@ pub enum DatapathError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// No network namespace for a rehearsal.
+    #[error(
+        "could not make a network namespace to ask the program in ({0}): run svcproxy with sudo, or grant it CAP_SYS_ADMIN"
+    )]
+    Namespace(std::io::Error),
+    /// A program ended without counting its packet.
+    #[error("the program counted no reason for its verdict: that is a bug in svcproxy")]
+    NotCounted,
     /// The kernel's tick could not be found out.
     #[error("could not measure this kernel's clock: {0}")]
     Clock(String),

@@ -329,6 +329,25 @@ fn pin_name(link: &Link, hook: Hook) -> String {
     )
 }
 
+/// The interface and the hook of a pin.
+fn parse_pin_name(name: &str) -> Option<(String, Hook)> {
+    let ends = |hook: &Hook| name.strip_suffix(&format!("-{hook}"));
+    // One name may end with another: `after-xdp`.
+    let hook = Hook::ALL.into_iter().filter(|hook| ends(hook).is_some());
+    let hook = hook.max_by_key(|hook| hook.name().len())?;
+    let (link, _index) = ends(&hook)?.rsplit_once('-')?;
+    Some((link.replace("%2e", ".").replace("%25", "%"), hook))
+}
+
+/// The interfaces and the hooks that links are pinned for in a directory.
+///
+/// # Errors
+///
+/// When the directory cannot be read.
+pub fn attached(dir: &Path) -> Result<Vec<(String, Hook)>> {
+    Ok(pinned(dir)?.iter().filter_map(|name| parse_pin_name(name)).collect())
+}
+
 /// Who has the XDP hook that was refused to us.
 fn busy(link: &Link) -> DatapathError {
     let name = link.name.clone();

@@ -19,10 +19,10 @@ use svcproxy_common::{
 
 mod elements;
 
-pub(super) use self::elements::delete;
 pub use self::elements::entries;
+pub(super) use self::elements::{delete, is_gone};
 use self::elements::{delete_prefixes, prefixes, put, put_prefixes};
-use super::DatapathError;
+use super::{DatapathError, grace};
 use crate::plan::{Diff, FamilyMaps, FamilyStep, MapContents, Step, sets_of};
 
 type Result<T> = std::result::Result<T, DatapathError>;
@@ -190,9 +190,16 @@ impl Maps {
         Ok(MapContents { v4, v6, slots })
     }
 
-    /// Makes the writes of a plan, in its order.
+    /// Makes the writes of a plan, in its order. What entries have pointed at is deleted, or free for the next plan,
+    /// only when no program uses it any more.
     pub fn apply(&mut self, diff: &Diff) -> Result<()> {
+        let mut in_use = false;
         for step in &diff.steps {
+            if in_use && step.deletes_what_entries_name() {
+                grace::wait();
+                in_use = false;
+            }
+            in_use |= step.changes_entries();
             match step {
                 Step::V4(step) => self.v4.apply(step, &mut self.config_v4)?,
                 Step::V6(step) => self.v6.apply(step, &mut self.config_v6)?,
@@ -206,6 +213,9 @@ impl Maps {
                     }
                 }
             }
+        }
+        if in_use {
+            grace::wait();
         }
         Ok(())
     }

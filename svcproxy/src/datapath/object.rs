@@ -8,7 +8,7 @@ use aya::{
     programs::{ProgramError, SchedClassifier, Xdp},
 };
 
-use super::{DatapathError, Maps, clock::Clock};
+use super::{DatapathError, Maps, clock::Clock, links::Hook};
 
 /// The object file that `build.rs` made of svcproxy-ebpf.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/svcproxy.bpf.o"));
@@ -88,6 +88,34 @@ impl Datapath {
     ///
     /// When the kernel refuses, or when the pinned maps are of another layout.
     pub fn load(pin_dir: Option<&Path>, sizes: &Sizes) -> Result<Self, DatapathError> {
+        let mut datapath = Self::with_maps(pin_dir, sizes)?;
+        for program in ["svcproxy_in", "svcproxy_out", "svcproxy_after_xdp"] {
+            datapath.load_tc(program)?;
+        }
+        for program in Maps::SUCCESSORS {
+            datapath.load_successor(program)?;
+        }
+        let program = "svcproxy_xdp";
+        datapath
+            .xdp()
+            .and_then(Xdp::load)
+            .map_err(|source| DatapathError::Program { program, source })?;
+        Ok(datapath)
+    }
+
+    /// The program that takes incoming packets at tc, alone and in private maps.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub(super) fn load_tc_in(sizes: &Sizes) -> Result<Self, DatapathError> {
+        let mut datapath = Self::with_maps(None, sizes)?;
+        datapath.load_tc(Hook::TcIn.program())?;
+        Ok(datapath)
+    }
+
+    /// The maps, and the programs not yet loaded.
+    fn with_maps(pin_dir: Option<&Path>, sizes: &Sizes) -> Result<Self, DatapathError> {
         if let Some(dir) = pin_dir
             && Self::is_pinned(dir)
         {
@@ -109,35 +137,26 @@ impl Datapath {
         }
         let mut ebpf = loader.load(OBJECT)?;
         let maps = Maps::of_object(&mut ebpf, pin_dir)?;
-        let mut datapath = Self { ebpf, maps };
-        let tc = ["svcproxy_in", "svcproxy_out", "svcproxy_after_xdp"];
-        for program in tc.into_iter().chain(Maps::SUCCESSORS) {
-            datapath
-                .tc(program)
-                .and_then(SchedClassifier::load)
-                .map_err(|source| DatapathError::Program { program, source })?;
-        }
-        datapath.set_successors()?;
-        let program = "svcproxy_xdp";
-        datapath
-            .xdp()
-            .and_then(Xdp::load)
-            .map_err(|source| DatapathError::Program { program, source })?;
-        Ok(datapath)
+        Ok(Self { ebpf, maps })
     }
 
-    /// Tells the programs which others they go on to.
-    fn set_successors(&mut self) -> Result<(), DatapathError> {
-        let Self { ebpf, maps } = self;
-        for (index, program) in (0..).zip(Maps::SUCCESSORS) {
-            let loaded: Result<&SchedClassifier, _> = ebpf.program(program).expect("the object has it").try_into();
-            let fd = loaded.and_then(SchedClassifier::fd);
-            let fd = fd.map_err(|source| DatapathError::Program { program, source })?;
-            maps.successors
-                .set(index, fd, 0)
-                .map_err(DatapathError::map("programs"))?;
-        }
-        Ok(())
+    /// Loads a tc program by name.
+    fn load_tc(&mut self, program: &'static str) -> Result<(), DatapathError> {
+        self.tc(program)
+            .and_then(SchedClassifier::load)
+            .map_err(|source| DatapathError::Program { program, source })
+    }
+
+    /// Loads a program that others go on to, and tells them.
+    pub(super) fn load_successor(&mut self, program: &'static str) -> Result<(), DatapathError> {
+        self.load_tc(program)?;
+        let index = Maps::SUCCESSORS.iter().position(|name| *name == program);
+        let index = index.expect("one of them") as u32;
+        let loaded: Result<&SchedClassifier, _> = self.ebpf.program(program).expect("the object has it").try_into();
+        let fd = loaded.and_then(SchedClassifier::fd);
+        let fd = fd.map_err(|source| DatapathError::Program { program, source })?;
+        let successors = &mut self.maps.successors;
+        successors.set(index, fd, 0).map_err(DatapathError::map("programs"))
     }
 
     /// The XDP program.

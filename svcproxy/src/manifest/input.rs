@@ -1,9 +1,11 @@
 //! `-f` to texts: the only place of the manifest stage that touches files.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use super::{Diagnostic, Place, Source, diagnostic::Severity};
@@ -13,7 +15,14 @@ pub(crate) fn read(filenames: &[PathBuf]) -> (Vec<Source>, Vec<Diagnostic>) {
     let mut reader = Reader::default();
     for filename in filenames {
         if filename.as_os_str() == "-" {
-            reader.stdin();
+            let all = || {
+                let mut bytes = Vec::new();
+                io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+            };
+            reader.add("<stdin>".to_owned(), once(filename, all));
+        } else if is_stream(filename) {
+            let all = || fs::read(filename);
+            reader.add(filename.display().to_string(), once(filename, all));
         } else if filename.is_dir() {
             reader.directory(filename);
         } else {
@@ -23,6 +32,30 @@ pub(crate) fn read(filenames: &[PathBuf]) -> (Vec<Source>, Vec<Diagnostic>) {
     (reader.sources, reader.diagnostics)
 }
 
+/// Whether a file of this name in a directory is read.
+pub(crate) fn is_manifest_name(path: &Path) -> bool {
+    let extension = path.extension().and_then(|e| e.to_str());
+    matches!(extension, Some("yaml" | "yml" | "json"))
+}
+
+/// Whether this can be read but once: a pipe, not a file.
+fn is_stream(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+}
+
+/// What a stream gave when it was read, now or the first time: a reload finds it again.
+fn once(name: &Path, read: impl FnOnce() -> io::Result<Vec<u8>>) -> io::Result<Vec<u8>> {
+    static STREAMS: Mutex<BTreeMap<PathBuf, Vec<u8>>> = Mutex::new(BTreeMap::new());
+    let mut streams = STREAMS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(bytes) = streams.get(name) {
+        return Ok(bytes.clone());
+    }
+    let bytes = read()?;
+    streams.insert(name.to_owned(), bytes.clone());
+    Ok(bytes)
+}
+
 #[derive(Default)]
 struct Reader {
     sources: Vec<Source>,
@@ -30,21 +63,12 @@ struct Reader {
 }
 
 impl Reader {
-    fn stdin(&mut self) {
-        let mut bytes = Vec::new();
-        let result = io::stdin().lock().read_to_end(&mut bytes);
-        self.add("<stdin>".to_owned(), result.map(|_| bytes));
-    }
-
     fn file(&mut self, path: &Path) {
         self.add(path.display().to_string(), fs::read(path));
     }
 
     fn directory(&mut self, path: &Path) {
-        let is_manifest = |path: &PathBuf| {
-            let extension = path.extension().and_then(|e| e.to_str());
-            matches!(extension, Some("yaml" | "yml" | "json")) && !path.is_dir()
-        };
+        let is_manifest = |path: &PathBuf| is_manifest_name(path) && !path.is_dir();
         let entries = fs::read_dir(path).and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect());
         let name = path.display().to_string();
         match entries {

@@ -23,6 +23,7 @@ mod validate;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, Place, Severity};
+pub(crate) use input::is_manifest_name;
 pub use report::Origin;
 pub(crate) use validate::{SERVICE_NAME_LABEL, is_headless, namespace, parse_ip};
 

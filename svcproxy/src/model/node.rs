@@ -11,6 +11,9 @@ use crate::manifest::{Objects, parse_ip};
 /// The label of a Node that names its zone.
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
+/// The taint of a Node that the cluster autoscaler is about to delete.
+const LEAVING_TAINT: &str = "ToBeDeletedByClusterAutoscaler";
+
 /// Default of `--service-cluster-ip-range`.
 pub const DEFAULT_SERVICE_RANGES: &str = "10.96.0.0/12,fd00:10:96::/112";
 
@@ -23,6 +26,8 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// Its label `topology.kubernetes.io/zone`, where it has one.
     pub zone: Option<String>,
+    /// Whether it is being deleted, or marked for that by the cluster autoscaler: load balancers are to leave it.
+    pub leaving: bool,
     /// Real networks within a service range: addresses there that no Service has are not ours to refuse.
     pub foreign_networks: Vec<IpNet>,
 }
@@ -57,8 +62,14 @@ pub(super) fn node(objects: &Objects, options: &Options) -> Node {
             .and_then(|labels| labels.get(ZONE_LABEL))
             .filter(|zone| !zone.is_empty())
             .cloned(),
+        leaving: object.is_some_and(is_leaving),
         foreign_networks: Vec::new(),
     }
+}
+
+fn is_leaving(node: &v1::Node) -> bool {
+    let mut taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+    node.metadata.deletion_timestamp.is_some() || taints.any(|taint| taint.key == LEAVING_TAINT)
 }
 
 /// The addresses of a Node object, internal ones first, as kube-proxy ranks them.

@@ -31,6 +31,36 @@ pub enum Step {
     WriteSlots(Vec<SlotRun>),
 }
 
+impl Step {
+    /// Whether it writes to or deletes from `services_`: from then on programs use other endpoints and slots.
+    pub fn changes_entries(&self) -> bool {
+        match self {
+            Self::V4(step) => step.changes_entries(),
+            Self::V6(step) => step.changes_entries(),
+            Self::WriteSlots(_) => false,
+        }
+    }
+
+    /// Whether it deletes what a program may have been led to by an entry as it was before.
+    pub fn deletes_what_entries_name(&self) -> bool {
+        match self {
+            Self::V4(step) => step.deletes_what_entries_name(),
+            Self::V6(step) => step.deletes_what_entries_name(),
+            Self::WriteSlots(_) => false,
+        }
+    }
+}
+
+impl<A: Address> FamilyStep<A> {
+    fn changes_entries(&self) -> bool {
+        matches!(self, Self::PutServices(_) | Self::DeleteServices(_))
+    }
+
+    fn deletes_what_entries_name(&self) -> bool {
+        matches!(self, Self::DeleteBackends(_) | Self::DeleteSourceRanges(_))
+    }
+}
+
 /// Writes to one map of one family.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FamilyStep<A: Address> {

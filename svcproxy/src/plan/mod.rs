@@ -14,7 +14,9 @@ mod error;
 mod family;
 mod networks;
 mod numbers;
+mod reach;
 mod regions;
+mod serving;
 mod sets;
 mod text;
 mod ways;
@@ -25,6 +27,8 @@ pub use self::{
     contents::{FamilyMaps, MapAddress, MapContents, Prefix, sets_of},
     diff::{Diff, FamilyStep, SlotRun, Step},
     error::PlanError,
+    reach::{Inconsistent, Reach},
+    serving::{Serving, UdpEndpoints},
 };
 use self::{family::Planner, numbers::service_numbers};
 use crate::model::{Model, NodePolicy};

@@ -73,6 +73,23 @@ fn inputs_that_cannot_be_read_are_named() {
 }
 
 #[test]
+fn a_pipe_is_read_once_and_found_again_by_a_reload() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let service = "{apiVersion: v1, kind: Service, metadata: {name: kubia}, spec: {ports: [{port: 80}]}}";
+    let read = || {
+        let input = input::read(std::slice::from_ref(&pipe), &options(), &State::default());
+        input.model.unwrap().services.len()
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| std::fs::write(&pipe, service).unwrap());
+        assert_eq!(read(), 1);
+    });
+    assert_eq!(read(), 1);
+}
+
+#[test]
 fn an_error_in_one_file_hides_nothing_of_another() {
     let source = |name: &str, text: &str| Source {
         name: name.to_owned(),

@@ -73,6 +73,7 @@ fn node() -> Node {
         name: "node-0".into(),
         addresses: vec![v4(99, 1), v4(98, 1), v6(99, 1), v4(1, 254)],
         zone: Some("zone-0".into()),
+        leaving: false,
         foreign_networks: vec!["10.97.0.0/29".parse().unwrap()],
     }
 }

@@ -1,11 +1,7 @@
 //! The daemon comes and goes; connections, addresses and the datapath stay.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::{thread, time::Duration};
 
-use nix::sys::signal::Signal;
 use svcproxy_tests::{
     client::{self, Connection},
     payload,
@@ -23,7 +19,6 @@ over_xdp_and_tc!(
     a_pod_is_replaced_behind_its_service,
     the_daemon_may_be_killed,
     connections_outlive_a_change_of_hooks,
-    a_hangup_reads_the_manifests_again,
 );
 
 /// A download of four seconds, the daemon stopped and started again in its midst.
@@ -150,33 +145,4 @@ fn connections_outlive_a_change_of_hooks(mode: &str) {
             }
         });
     });
-}
-
-/// SIGHUP: what is new is carried, what is broken changes nothing.
-fn a_hangup_reads_the_manifests_again(mode: &str) {
-    let scenario = Scenario::new(mode);
-    let [target, _] = scenario.targets(HTTP);
-    let lab = &scenario.lab;
-    let hangup = |says: &str| {
-        scenario.daemon.signal(Signal::SIGHUP).unwrap();
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while !scenario.daemon.log().contains(says) {
-            assert!(Instant::now() < deadline, "no {says:?} in:\n{}", scenario.daemon.log());
-            thread::sleep(Duration::from_millis(20));
-        }
-    };
-
-    let [first, rest @ ..] = lab.pods.as_slice() else {
-        panic!("the lab has pods")
-    };
-    lab.set_manifests(&[("kubia.yaml", &kubia().yaml()), ("pods.yaml", &pods([first]))])
-        .unwrap();
-    hangup("INFO reloaded");
-    assert_answered_by(&ask(lab, target, 30), &[&first.name]);
-
-    let broken = kubia().port("", "TCP", 0, "8080").yaml();
-    lab.set_manifests(&[("kubia.yaml", &broken), ("pods.yaml", &pods(rest))])
-        .unwrap();
-    hangup("not reloaded: the last good state stays");
-    assert_answered_by(&ask(lab, target, 30), &[&first.name]);
 }

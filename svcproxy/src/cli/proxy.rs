@@ -1,0 +1,212 @@
+//! A running proxy: what the manifests and the network say is brought into the datapath, at the start and at each
+//! change.
+//!
+//! A change is read, validated and planned as a whole before anything is written. What is wrong with it is reported,
+//! and what was in force stays.
+
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
+
+use tracing::{error, info};
+
+use super::{
+    RunArgs,
+    changes::{Reader, changes},
+    network::NodeNetwork,
+};
+use crate::{
+    datapath::{Datapath, DatapathError, links, sweep},
+    health::{Health, ServiceServers, health_checks},
+    model::{Model, Node},
+    plan::{self, Diff, Limits, UdpEndpoints},
+    state::{State, StateError},
+};
+
+/// A running proxy: the datapath, the network it is in, and what the manifests last said.
+pub(super) struct Proxy<'a> {
+    args: &'a RunArgs,
+    datapath: &'a mut Datapath,
+    pub(super) network: NodeNetwork,
+    manifests: Reader<'a>,
+    health: Arc<Health>,
+    health_checks: ServiceServers,
+    model: Model,
+    state: State,
+    /// This node as the maps have it.
+    node: Node,
+    /// The UDP endpoints that may have flows; `None` while the tables are as an earlier run left them.
+    udp: Option<UdpEndpoints>,
+    /// Names of the interfaces that run XDP.
+    on_xdp: Vec<String>,
+}
+
+impl<'a> Proxy<'a> {
+    /// A proxy that has brought nothing into its datapath yet.
+    pub(super) fn new(
+        args: &'a RunArgs,
+        datapath: &'a mut Datapath,
+        network: NodeNetwork,
+        manifests: Reader<'a>,
+        health: Arc<Health>,
+    ) -> Self {
+        Self {
+            args,
+            datapath,
+            network,
+            manifests,
+            health_checks: ServiceServers::new(health.clone()),
+            health,
+            model: Model::default(),
+            state: State::default(),
+            node: Node::default(),
+            udp: None,
+            on_xdp: Vec::new(),
+        }
+    }
+
+    /// Programs the maps, then attaches to the listed interfaces: to all of them, or to none that was not attached
+    /// before. Those of pods follow.
+    pub(super) fn set_up(&mut self, model: Model, state: State) -> anyhow::Result<()> {
+        self.apply(model, state)?;
+        let dir = self.links_dir();
+        let before = links::pinned(&dir)?;
+        let listed = self.network.attach_listed(self.datapath, &dir, self.args.mode.into());
+        let attached = listed.and_then(|on_xdp| {
+            self.on_xdp = on_xdp;
+            self.attach_to_pods()
+        });
+        if attached.is_err() {
+            links::keep_only(&dir, &before)?;
+        } else {
+            self.health.updated(SystemTime::now());
+        }
+        attached
+    }
+
+    /// Reads the manifests again. An error leaves what worked.
+    pub(super) fn reload(&mut self) {
+        self.health.queued(SystemTime::now());
+        let reloaded = self.manifests.read(&self.state).and_then(|read| match read {
+            Some((model, state)) => {
+                self.apply(model, state)?;
+                self.attach_to_pods().map(|()| true)
+            }
+            None => Ok(false),
+        });
+        match reloaded {
+            Ok(true) => {
+                self.health.updated(SystemTime::now());
+                info!("reloaded");
+            }
+            Ok(false) => {
+                self.health.refused();
+                error!("not reloaded: the last good state stays");
+            }
+            Err(error) => {
+                error!("not reloaded: {error:#}");
+                if !may_pass(&error) {
+                    self.health.refused();
+                }
+            }
+        }
+    }
+
+    /// Brings all that depends on the network up to date. An error leaves what worked.
+    pub(super) async fn follow_network(&mut self) {
+        let followed = match self.network.refresh().await {
+            Ok(()) => self.adapt(),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = followed {
+            error!("the network has changed, and not all of it is followed: {error:#}");
+        }
+    }
+
+    /// What is due every now and then: forgotten connections are removed, and what the kernel has refused is tried
+    /// again.
+    ///
+    /// # Errors
+    ///
+    /// When the tables cannot be read any more.
+    pub(super) fn sweep(&mut self) -> anyhow::Result<()> {
+        self.datapath.maps.sweep(sweep::now())?;
+        if self.health.is_waiting() {
+            self.reload();
+        }
+        Ok(())
+    }
+
+    /// Brings the maps to what the manifests say.
+    fn apply(&mut self, model: Model, state: State) -> anyhow::Result<()> {
+        let complete = self.complete(&model);
+        self.network.check(&complete)?;
+        state.save(&self.args.places.state_dir)?;
+        self.program(complete)?;
+        for change in changes(&self.model, &model) {
+            info!("{change}");
+        }
+        self.model = model;
+        self.state = state;
+        Ok(())
+    }
+
+    /// The model with what the network says of this node.
+    fn complete(&self, model: &Model) -> Model {
+        Model {
+            node: self.network.node(model),
+            ..model.clone()
+        }
+    }
+
+    /// Brings the maps, and what depends on them, to what a complete model says.
+    fn program(&mut self, complete: Model) -> anyhow::Result<()> {
+        let policy = self.args.input.node.policy()?;
+        let current = self.datapath.maps.contents()?;
+        let limits = Limits {
+            backend_slots: self.args.sizes.backend_slots,
+        };
+        let wanted = plan::plan(&complete, &policy, &current, &limits)?;
+        self.datapath.maps.apply(&Diff::between(&current, &wanted))?;
+
+        let udp = UdpEndpoints::of(&complete, &policy);
+        // A full table takes a good part of a second to look through.
+        if self.udp.as_ref().is_none_or(|before| before.lost(&udp)) {
+            let removed = self.datapath.maps.forget_stale(&udp)?;
+            if removed > 0 {
+                info!("removed {removed} flow table entries of UDP endpoints that are gone");
+            }
+        }
+        self.udp = Some(udp);
+        self.health.set_node_leaves(complete.node.leaving);
+        self.health_checks.sync(&health_checks(&complete, &policy));
+        self.node = complete.node;
+        Ok(())
+    }
+
+    fn adapt(&mut self) -> anyhow::Result<()> {
+        self.attach_to_pods()?;
+        if self.network.node(&self.model) == self.node {
+            return Ok(());
+        }
+        self.health.queued(SystemTime::now());
+        let complete = self.complete(&self.model);
+        let checked = self.network.check(&complete);
+        self.program(complete)?;
+        self.health.updated(SystemTime::now());
+        checked
+    }
+
+    fn attach_to_pods(&mut self) -> anyhow::Result<()> {
+        let dir = self.links_dir();
+        self.network.attach(self.datapath, &dir, &self.model)?;
+        Ok(self.datapath.maps.set_interfaces(self.network.links(), &self.on_xdp)?)
+    }
+
+    fn links_dir(&self) -> PathBuf {
+        self.args.places.pin_dir.join("links")
+    }
+}
+
+/// Whether what failed may succeed the next time without another input: the kernel or the disk has refused it.
+fn may_pass(error: &anyhow::Error) -> bool {
+    error.is::<DatapathError>() || error.is::<StateError>()
+}
