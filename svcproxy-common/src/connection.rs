@@ -127,7 +127,7 @@ where
 {
     let service = policy::find(tables, key)?;
     let client = policy::admit(tables, service, key)?;
-    let backend = choice::choose(tables, key, service, client.set, now)?;
+    let backend = choice::choose(tables, key, service, client.set, now)?.backend;
     let opening = tables.opening().ok_or(Reason::FlowTableFull)?;
     opening.reply_key.src = backend.address;
     opening.reply_key.src_port = backend.port as u16;

@@ -98,6 +98,9 @@ pub struct RunArgs {
         action = ArgAction::Set
     )]
     pub auto_attach: bool,
+    /// Cgroup (v2) whose processes reach Services from the node itself; by default the root of the hierarchy
+    #[arg(long, value_name = "DIR")]
+    pub cgroup_root: Option<PathBuf>,
     /// Pins and state.
     #[command(flatten)]
     pub places: PlaceArgs,
@@ -125,6 +128,9 @@ pub struct SizeArgs {
     /// Clients remembered for sessionAffinity, of each family
     #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(64..))]
     pub affinity_entries: u32,
+    /// Sockets of the node's own processes that use Services, of each family; two entries each
+    #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(64..))]
+    pub socket_entries: u32,
     /// Addresses and ports of Services, of each family
     #[arg(long, value_name = "N", default_value_t = 131_072, value_parser = clap::value_parser!(u32).range(1..))]
     pub service_entries: u32,
@@ -142,6 +148,7 @@ impl SizeArgs {
             flows: self.flow_entries,
             pending: self.pending_entries,
             affinity: self.affinity_entries,
+            sockets: self.socket_entries,
             services: self.service_entries,
             backends: self.backend_entries,
             slots: self.backend_slots,

@@ -98,6 +98,25 @@ pub enum DatapathError {
         /// What the kernel said.
         source: ProgramError,
     },
+    /// What the flag names is no cgroup2 hierarchy.
+    #[error("{} is not in a cgroup2 file system; name a directory that is with --cgroup-root (`mount -t cgroup2` lists them)", .dir.display())]
+    NotCgroup2 {
+        /// What was named.
+        dir: PathBuf,
+    },
+    /// A program could not be attached to the node's sockets.
+    #[error("could not attach to the sockets of {} ({hook}): {}", .cgroup.display(), chain(.source))]
+    AttachSockets {
+        /// The cgroup.
+        cgroup: PathBuf,
+        /// The hook.
+        hook: &'static str,
+        /// What the kernel said.
+        source: ProgramError,
+    },
+    /// The kernel did not say which network namespace is ours.
+    #[error("cannot tell this network namespace from others (SO_NETNS_COOKIE, Linux 5.14): {0}")]
+    OwnNamespace(io::Error),
     /// A link could not be pinned.
     #[error("could not pin {}: {}", .path.display(), chain(.source))]
     Pin {

@@ -1,7 +1,8 @@
 //! The kernel side as the control plane handles it: programs and maps are loaded or adopted ([`Datapath::load`]),
 //! plans are applied ([`Maps::apply`]), programs are attached ([`links`]), forgotten connections are swept
 //! ([`sweep`]), flows to endpoints that are gone removed ([`Maps::forget_stale`]), frames are tried out ([`trial`]),
-//! connections are rehearsed ([`rehearsal`]). aya's types do not leave this module.
+//! connections are rehearsed ([`rehearsal`]), the node's own sockets are led to endpoints ([`sockets`]). aya's types do
+//! not leave this module.
 
 mod clock;
 mod error;
@@ -12,6 +13,7 @@ mod maps;
 mod object;
 pub mod preflight;
 pub mod rehearsal;
+pub mod sockets;
 mod stale;
 pub mod sweep;
 pub mod trial;

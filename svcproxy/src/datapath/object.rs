@@ -5,10 +5,15 @@ use std::path::Path;
 use aya::{
     Ebpf, EbpfLoader,
     maps::MapInfo,
-    programs::{ProgramError, SchedClassifier, Xdp},
+    programs::{CgroupSockAddr, ProgramError, SchedClassifier, Xdp},
 };
 
-use super::{DatapathError, Maps, clock::Clock, links::Hook};
+use super::{
+    DatapathError, Maps,
+    clock::Clock,
+    links::Hook,
+    sockets::{self, SocketHook},
+};
 
 /// The object file that `build.rs` made of svcproxy-ebpf.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/svcproxy.bpf.o"));
@@ -22,6 +27,8 @@ pub struct Sizes {
     pub pending: u32,
     /// `affinity_v4` and `affinity_v6`, each; one entry a client and Service.
     pub affinity: u32,
+    /// `sockets_v4` and `sockets_v6`, each; two entries a socket of this node and Service.
+    pub sockets: u32,
     /// `services_v4` and `services_v6`, each.
     pub services: u32,
     /// `backends_v4` and `backends_v6`, each.
@@ -36,6 +43,7 @@ impl Sizes {
             "flows" => Some(self.flows),
             "pending" => Some(self.pending),
             "affinity" => Some(self.affinity),
+            "sockets" => Some(self.sockets),
             "services" => Some(self.services),
             "backends" => Some(self.backends),
             "backend_slots" => Some(self.slots),
@@ -64,6 +72,8 @@ impl Sizes {
             + flows(self.pending)
             + lru(self.affinity, 16, 8)
             + lru(self.affinity, 24, 8)
+            + lru(self.sockets, 24, 12)
+            + lru(self.sockets, 32, 24)
             + u64::from(self.slots) * 8
     }
 }
@@ -95,6 +105,13 @@ impl Datapath {
         for program in Maps::SUCCESSORS {
             datapath.load_successor(program)?;
         }
+        for hook in SocketHook::ALL {
+            let program = hook.program();
+            datapath
+                .socket_program(hook)
+                .and_then(CgroupSockAddr::load)
+                .map_err(|source| DatapathError::Program { program, source })?;
+        }
         let program = "svcproxy_xdp";
         datapath
             .xdp()
@@ -123,10 +140,12 @@ impl Datapath {
             Maps::pinned(dir)?;
         }
         let clock = Clock::measure()?;
+        let namespace = sockets::own_namespace()?;
         let mut loader = EbpfLoader::new();
         loader
             .override_global("SECONDS_PER_JIFFY_32", &clock.seconds_per_jiffy_32, true)
-            .override_global("JIFFIES_AT_ZERO", &clock.jiffies_at_zero, true);
+            .override_global("JIFFIES_AT_ZERO", &clock.jiffies_at_zero, true)
+            .override_global("NETNS_COOKIE", &namespace, true);
         for name in Maps::NAMES {
             if let Some(entries) = sizes.of(name) {
                 loader.map_max_entries(name, entries);
@@ -163,6 +182,14 @@ impl Datapath {
     pub fn xdp(&mut self) -> Result<&mut Xdp, ProgramError> {
         self.ebpf
             .program_mut("svcproxy_xdp")
+            .expect("the object has this program")
+            .try_into()
+    }
+
+    /// The program of a socket hook.
+    pub(super) fn socket_program(&mut self, hook: SocketHook) -> Result<&mut CgroupSockAddr, ProgramError> {
+        self.ebpf
+            .program_mut(hook.program())
             .expect("the object has this program")
             .try_into()
     }

@@ -266,6 +266,7 @@ fn sizes(contents: &MapContents) -> Sizes {
         flows: FLOWS,
         pending: FLOWS,
         affinity: FLOWS,
+        sockets: 1,
         services: larger(contents.v4.services.len(), contents.v6.services.len()),
         backends: larger(contents.v4.backends.len(), contents.v6.backends.len()),
         slots: slots.unwrap_or(0).max(1),

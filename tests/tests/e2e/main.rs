@@ -16,6 +16,7 @@ mod lab;
 mod live;
 mod load;
 mod network;
+mod node;
 mod refusals;
 mod remote;
 mod restart;

@@ -52,6 +52,7 @@ const SIZES: Sizes = Sizes {
     flows: 32_768,
     pending: 32_768,
     affinity: 4_096,
+    sockets: 64,
     services: 512,
     backends: 2_048,
     slots: 65_536,
