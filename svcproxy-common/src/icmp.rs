@@ -16,10 +16,10 @@ use crate::{
     wire::{Icmp, Ports},
 };
 
-/// Translates the ICMP error at `transport` within the IP packet at `offset`. When it is none, or about no connection
-/// of ours, it is left alone.
+/// Translates the ICMP error at `transport`, `length` bytes long, within the IP packet at `offset`. When it is none, or
+/// about no connection of ours, it is left alone.
 #[inline(never)]
-pub fn translate<F, P, T>(packet: &P, tables: &T, offset: u32, transport: u32) -> Result<Verdict, Reason>
+pub fn translate<F, P, T>(packet: &P, tables: &T, offset: u32, transport: u32, length: u32) -> Result<Verdict, Reason>
 where
     F: Family,
     P: Packet,
@@ -37,6 +37,10 @@ where
     let protocol = transport::protocol(protocol);
     if protocol == Protocol::ANY {
         return Err(Reason::OtherProtocol);
+    }
+    // Within the error, not in the frame's padding.
+    if size_of::<Icmp>() + ports + size_of::<Ports>() > length as usize {
+        return Err(Reason::Malformed);
     }
     let ports: &Ports = packet.at(quoted + ports).ok_or(Reason::Truncated)?;
     let (src, dst) = F::addresses(inner);
@@ -72,7 +76,12 @@ where
     // The error itself: to the one who sent that packet, from the address it knows if its peer is the sender.
     let sender = if router == key.src { entry.src() } else { router };
     let outer_delta = checksum::delta(router.sum() + receiver.sum(), sender.sum() + entry.dst().sum());
-    F::rewrite(outer, sender, entry.dst(), outer_delta, verdict != Verdict::ROUTE);
+    let sent = verdict != Verdict::ROUTE;
+    // The ICMP checksum makes up for the addresses.
+    packet.add_to_sum(checksum::combine(
+        F::rewrite(outer, sender, entry.dst(), outer_delta, sent),
+        checksum::inverse(outer_delta),
+    ));
 
     // An IPv4 header with its own checksum sums up to the same before and after. IPv6 addresses, the quoted ones and
     // those of the pseudo-header, count.

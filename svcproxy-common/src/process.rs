@@ -8,7 +8,7 @@ use network_types::eth::{EthHdr, EtherType};
 
 use crate::{
     ChecksumChange, Packet, Reason, Table, Tables, Verdict,
-    abi::{Address as _, Delivery, FlowKey, FlowState, Protocol, V4Addr, V6Addr},
+    abi::{Delivery, FlowKey, FlowState, Protocol, V4Addr, V6Addr},
     connection::{self, Attended},
     delivery,
     family::{Datagram, Family, Piece, V4, V6},
@@ -135,9 +135,8 @@ where
         address_delta: entry.address_delta(),
         port_delta: entry.port_delta(),
         udp: key.protocol == Protocol::UDP,
-        ipv6: F::Address::AF == V6Addr::AF,
     };
-    F::rewrite(header, entry.src(), entry.dst(), change.address_delta, send);
+    packet.add_to_sum(F::rewrite(header, entry.src(), entry.dst(), change.address_delta, send));
     let ports = (entry.src_port(), entry.dst_port());
     transport.rewrite(packet, ports, key.protocol, datagram.length, change)?;
     Ok(verdict)
@@ -170,7 +169,8 @@ where
 {
     let mut reason = Reason::OtherProtocol;
     if datagram.protocol == F::ICMP && datagram.piece != Piece::Later {
-        match icmp::translate::<F, P, T>(packet, tables, offset as u32, datagram.transport as u32) {
+        let (offset, transport) = (offset as u32, datagram.transport as u32);
+        match icmp::translate::<F, P, T>(packet, tables, offset, transport, datagram.length) {
             Ok(verdict) => return Ok(verdict),
             Err(error) => reason = error,
         }

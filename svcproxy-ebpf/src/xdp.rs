@@ -128,6 +128,9 @@ impl Packet for XdpPacket<'_> {
     fn note_mtu(&self, _: u16) {} // tc answers, and finds it again
 
     #[inline(always)]
+    fn add_to_sum(&self, _: u16) {} // XDP's frames have none
+
+    #[inline(always)]
     fn fix_checksum(&self, field: &Be16, _offset: usize, change: ChecksumChange) -> bool {
         field.set(change.apply(field.get()));
         true
