@@ -84,3 +84,83 @@ fn shifted<A: MapAddress>(
         of_client.then_some((key, entry))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use svcproxy_common::{
+        abi::{V4Addr, V6Addr},
+        flow::{NextHop, reverse_key},
+    };
+
+    use super::*;
+
+    /// In a family: client, Service, endpoint.
+    fn check<A: MapAddress>(addresses: [&str; 3]) {
+        use Delivery::{PEER, RESET, ROUTING};
+        use FlowState::{CLOSING, ESTABLISHED, REPLY, SYN_SENT, UDP_REPLIED};
+        use Protocol::{SCTP, TCP, UDP};
+        let ips = addresses.map(|text| text.parse::<IpAddr>().unwrap());
+        let [client, vip, endpoint] = ips.map(|ip| A::from_ip(ip).expect("of this family"));
+        let lost = || Shift {
+            lost: BTreeSet::from([ips[2]]),
+            ..Shift::default()
+        };
+        let back = || Shift {
+            back: BTreeSet::from([ips[2]]),
+            ..Shift::default()
+        };
+        // Neither the client nor the Service is the endpoint.
+        let others = || Shift {
+            lost: BTreeSet::from([ips[0], ips[1]]),
+            back: BTreeSet::from([ips[0], ips[1]]),
+        };
+        for (protocol, state, delivery, shift, expected) in [
+            (TCP, ESTABLISHED, PEER, lost(), Some(RESET)),
+            (TCP, SYN_SENT, ROUTING, lost(), Some(RESET)),
+            (TCP, ESTABLISHED, RESET, lost(), None),
+            (TCP, CLOSING, PEER, lost(), None),
+            (UDP, UDP_REPLIED, PEER, lost(), None),
+            (SCTP, ESTABLISHED, PEER, lost(), None),
+            (TCP, ESTABLISHED, RESET, back(), Some(ROUTING)),
+            (TCP, CLOSING, RESET, back(), Some(ROUTING)),
+            (TCP, ESTABLISHED, PEER, back(), None),
+            (TCP, ESTABLISHED, PEER, others(), None),
+            (TCP, ESTABLISHED, RESET, others(), None),
+        ] {
+            let key = FlowKey {
+                src: client,
+                dst: vip,
+                src_port: 40_000,
+                dst_port: 80,
+                protocol,
+            };
+            let mut entry = FlowEntry::blank(client);
+            entry.fill(&key, (client, 40_000), (endpoint, 8080), state, 1);
+            let mut reply = entry;
+            reply.reverse(&key, NextHop::ROUTING, REPLY);
+            entry.delivery = delivery;
+            entry.ifindex = 7;
+            let table = [(reverse_key(&key, &entry), reply), (key, entry)];
+            let expected = expected.map(|delivery| {
+                let entry = FlowEntry {
+                    delivery,
+                    ifindex: 0,
+                    ..entry
+                };
+                (key, entry)
+            });
+            let found: Vec<_> = shifted(table, &shift).collect();
+            assert_eq!(
+                found,
+                Vec::from_iter(expected),
+                "{protocol} {state:?} {delivery:?} {shift:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn rule_27_the_clients_half_of_tcp_connections_to_lost_endpoints_is_marked_and_no_other() {
+        check::<V4Addr>(["203.0.113.7", "10.96.0.10", "10.244.0.1"]);
+        check::<V6Addr>(["2001:db8::7", "fd00:10:96::a", "fd00::1"]);
+    }
+}

@@ -112,10 +112,17 @@ fn rule_27_clients_of_a_pod_whose_interface_is_gone_are_reset(mode: &str) {
     interface_gone(&Scenario::new(mode));
 }
 
-/// Without checksum offload the client looks at every checksum.
 #[test]
-fn rule_27_resets_have_good_checksums() {
+fn rule_27_a_reset_has_the_checksum_that_its_segment_came_with() {
     interface_gone(&Scenario::with("tc", &topology("xdp"), &kubia()));
+}
+
+/// What the client's stack has left to a NIC, the node's must complete on the way back: only so the client looks at it.
+#[test]
+fn rule_27_a_reset_has_a_good_checksum_where_its_segment_had_none_yet() {
+    let scenario = Scenario::new("tc");
+    scenario.lab.node.run("ethtool", &["-K", "eth0", "tx", "off"]).unwrap();
+    interface_gone(&scenario);
 }
 
 fn interface_gone(scenario: &Scenario) {
@@ -132,6 +139,10 @@ fn interface_gone(scenario: &Scenario) {
             pod.interface
         ),
     );
+    let [client, service] =
+        [lost[0].stream.local_addr(), lost[0].stream.peer_addr()].map(|end| end.unwrap().to_string());
+    let explained = scenario.lab.explain(&[&client, &service, "-o", "json"]).unwrap();
+    assert!(explained.contains("\"verdict\":\"reject\""), "{explained}");
     for line in &mut lost {
         line.assert_reset_within(1);
     }
