@@ -3,6 +3,7 @@
 //! These tests need root, and fail without it. They load the programs once, into a network namespace of their own
 //! that ends with them; nothing is attached outside of it.
 
+mod answer;
 mod cases;
 mod cluster;
 mod differential;
