@@ -12,4 +12,5 @@ mod forwarding;
 mod hardware_sum;
 #[path = "../../../svcproxy-common/tests/model/mod.rs"]
 mod model;
+mod refusals;
 mod world;
