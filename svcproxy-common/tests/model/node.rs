@@ -257,6 +257,21 @@ impl Node {
         assert!(evicted, "no entry for {src} → {dst}");
     }
 
+    /// Tells a direction's entry that its endpoint is out of reach, as the daemon does.
+    pub fn lose(&self, protocol: Protocol, src: SocketAddr, dst: SocketAddr) {
+        fn of<A: Side>(node: &Node, key: &FlowKey<A>) {
+            let tables = A::of(&node.tables);
+            let entry = tables.flows.get(key).or_else(|| tables.pending.get(key));
+            let entry = entry.expect("an entry to lose");
+            entry.set_ifindex(0);
+            entry.set_delivery(Delivery::RESET);
+        }
+        match src.ip() {
+            IpAddr::V4(_) => of(self, &flow_key::<V4Addr>(protocol, src, dst)),
+            IpAddr::V6(_) => of(self, &flow_key::<V6Addr>(protocol, src, dst)),
+        }
+    }
+
     /// Numbers of entries of both families in `flows` and in `pending`.
     pub fn entries(&self) -> [usize; 2] {
         let (v4, v6) = (&self.tables.v4, &self.tables.v6);
