@@ -5,6 +5,7 @@
 //! tables and counters after every scene; checksums are computed from scratch. `SVCPROXY_PACKETS` sets how many packets
 //! (200 000 unless told), `SVCPROXY_SEED` which, `SVCPROXY_SCENE` a single scene of them; `cargo xtask fuzz` sets all.
 
+mod clock;
 mod scene;
 mod traffic;
 mod twin;
@@ -17,18 +18,22 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use fastrand::Rng;
-use nix::time::{ClockId, clock_gettime};
 use svcproxy::datapath::links::Hook;
 use svcproxy_common::{
     Reason, Table,
     abi::{Delivery, FlowKey, FlowState},
 };
 
-use self::{scene::Scene, traffic::Traffic, twin::both_families};
+use self::{
+    clock::{quiet_second, second},
+    scene::Scene,
+    traffic::Traffic,
+    twin::both_families,
+};
 use crate::{
     model::{FamilyTables, Node, Outcome, Side, TcIn, TcOut, Xdp, flow_key},
     world::{World, least},
@@ -288,28 +293,5 @@ impl Play<'_> {
     /// Leaves the world's tables empty.
     fn clear(self) {
         both_families(self.world, &self.node, |sides| sides.clear(), |sides| sides.clear());
-    }
-}
-
-/// How far the kernel's seconds, counted in jiffies, may be off.
-const SLACK: Duration = Duration::from_millis(15);
-
-/// The second it is, and whether it is that for the kernel too.
-fn second() -> (u32, bool) {
-    let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap());
-    let within = Duration::from_nanos(now.subsec_nanos().into());
-    (
-        now.as_secs() as u32,
-        within > SLACK && within < Duration::from_secs(1) - SLACK,
-    )
-}
-
-/// Waits while the kernel may be in another second.
-fn quiet_second() -> u32 {
-    loop {
-        match second() {
-            (now, true) => return now,
-            _ => thread::sleep(Duration::from_millis(1)),
-        }
     }
 }
