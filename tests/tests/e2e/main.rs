@@ -23,6 +23,7 @@ mod restart;
 mod scenario;
 mod transfer;
 mod udp;
+mod unreachable;
 
 /// Turns `fn case(mode: &str)` into the tests `case::xdp` and `case::tc`.
 #[macro_export]
