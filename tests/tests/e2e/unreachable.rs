@@ -220,6 +220,35 @@ fn rule_27_clients_of_an_endpoint_that_is_silent_on_its_link_are_reset(mode: &st
     );
 }
 
+/// Nobody sends, and the node's kernel would not see it either: the daemon asks.
+#[test]
+fn rule_27_silence_is_noticed_before_a_client_sends() {
+    let topology = Topology {
+        remote: true,
+        pods: Vec::new(),
+        ..topology("xdp")
+    };
+    let scenario = Scenario::with("xdp", &topology, &kubia());
+    let remote = scenario.lab.pod(REMOTE).unwrap();
+    for family in ["ipv4", "ipv6"] {
+        // What takes the kernel a minute shall take it two seconds.
+        let settings = [
+            "base_reachable_time_ms=500",
+            "delay_first_probe_time=1",
+            "retrans_time_ms=200",
+        ];
+        let settings = settings.map(|setting| format!("{family}/neigh/eth1/{setting}"));
+        let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+        scenario.lab.node.sysctl(&settings).unwrap();
+    }
+    let mut lines = scenario.targets(HTTP).map(|target| Line::open(&scenario.lab, target));
+    remote.namespace.ip("addr flush dev eth0").unwrap();
+    scenario.assert_said(remote, 0, "out of reach: it does not answer on the link of eth1");
+    for line in &mut lines {
+        line.assert_reset_within(1);
+    }
+}
+
 fn rule_27_a_route_that_comes_back_brings_its_connections_back(mode: &str) {
     let mut scenario = Scenario::new(mode);
     let (mut lines, _) = lines(&scenario);
