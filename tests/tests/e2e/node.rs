@@ -375,3 +375,19 @@ fn a_cgroup_root_that_is_none_is_refused() {
     assert!(last.contains("/tmp") && last.contains("--cgroup-root"), "{said}");
     assert!(!lab.pin_dir().exists(), "a refused start leaves nothing");
 }
+
+#[test]
+fn without_cgroup2_the_rest_works() {
+    let lab = Lab::new(&topology("tc")).unwrap();
+    lab.set_manifests(&[("kubia.yaml", &kubia().yaml()), ("pods.yaml", &pods(&lab.pods))])
+        .unwrap();
+    let script = "umount -a -t cgroup2 && exec timeout 3 \"$@\"";
+    let without = ["unshare", "--mount", "sh", "-c", script, "sh"];
+    let (_, said) = lab.run_daemon_under(&without, &["--iface", "eth0"]).unwrap();
+    assert!(said.lines().any(|line| line.ends_with(" ready")), "{said}");
+    let warned = |line: &str| line.contains("WARN") && line.contains("cgroup2");
+    assert!(said.lines().any(warned), "{said}");
+    let target = SocketAddr::new(lab.cluster_ips("default/kubia").unwrap()[0], HTTP);
+    assert_eq!(lab.client.enter(|| connect(target)), None);
+    assert_eq!(lab.node.enter(|| connect(target)), Some(ErrorKind::NetworkUnreachable));
+}
