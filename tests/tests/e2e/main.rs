@@ -21,6 +21,7 @@ mod restart;
 mod scenario;
 mod transfer;
 mod udp;
+mod verdicts;
 
 /// Turns `fn case(mode: &str)` into the tests `case::xdp` and `case::tc`.
 #[macro_export]
