@@ -46,10 +46,12 @@ impl Service {
         self
     }
 
-    /// Adds the address of a load balancer.
+    /// Makes it one of type LoadBalancer, with these addresses.
     pub fn load_balancer(mut self, ips: &[IpAddr]) -> Self {
-        self = self.field("type: LoadBalancer");
-        self.status.push_str("status:\n  loadBalancer:\n    ingress:\n");
+        if self.status.is_empty() {
+            self = self.field("type: LoadBalancer");
+        }
+        self.status = "status:\n  loadBalancer:\n    ingress:\n".to_owned();
         for ip in ips {
             let _ = writeln!(self.status, "      - ip: {ip}");
         }
@@ -125,7 +127,11 @@ pub fn slices(service: &str, ports: &[(&str, &str, u16)], endpoints: &[Endpoint<
         for (name, protocol, port) in ports {
             let _ = writeln!(text, "  - {{name: {name}, protocol: {protocol}, port: {port}}}");
         }
-        text.push_str(if endpoints.is_empty() { "endpoints: []\n" } else { "endpoints:\n" });
+        text.push_str(if endpoints.is_empty() {
+            "endpoints: []\n"
+        } else {
+            "endpoints:\n"
+        });
         for endpoint in endpoints {
             let _ = writeln!(
                 text,

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use tokio::{
-    net::{TcpStream, UdpSocket},
+    net::{TcpSocket, UdpSocket},
     time::timeout,
 };
 
@@ -65,16 +65,27 @@ impl fmt::Display for Outcome {
 
 /// Asks `target` once, from a new socket.
 pub async fn probe(protocol: Protocol, target: SocketAddr) -> Outcome {
+    let any = if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    probe_from(protocol, any.parse().unwrap_or(target), target).await
+}
+
+/// [`probe`], from a socket of this address and port.
+pub async fn probe_from(protocol: Protocol, source: SocketAddr, target: SocketAddr) -> Outcome {
     let result = match protocol {
-        Protocol::Tcp => tcp(target).await,
-        Protocol::Udp => udp(target).await,
+        Protocol::Tcp => tcp(source, target).await,
+        Protocol::Udp => udp(source, target).await,
     };
     result.unwrap_or_else(|error| Outcome::Other(format!("{error:#}")))
 }
 
-async fn tcp(target: SocketAddr) -> Result<Outcome> {
-    let patience = if target.is_ipv6() { AFTER_SECOND_SYN } else { AT_ONCE };
-    let stream = match timeout(patience, TcpStream::connect(target)).await {
+async fn tcp(source: SocketAddr, target: SocketAddr) -> Result<Outcome> {
+    let (socket, patience) = match target {
+        SocketAddr::V4(_) => (TcpSocket::new_v4()?, AT_ONCE),
+        SocketAddr::V6(_) => (TcpSocket::new_v6()?, AFTER_SECOND_SYN),
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(source)?;
+    let stream = match timeout(patience, socket.connect(target)).await {
         Err(_) => return Ok(Outcome::Silence),
         Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => return Ok(Outcome::Refused),
         Ok(stream) => stream?,
@@ -85,9 +96,8 @@ async fn tcp(target: SocketAddr) -> Result<Outcome> {
     Ok(Outcome::Answer { pod, source })
 }
 
-async fn udp(target: SocketAddr) -> Result<Outcome> {
-    let any = if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-    let socket = UdpSocket::bind(any).await?;
+async fn udp(source: SocketAddr, target: SocketAddr) -> Result<Outcome> {
+    let socket = UdpSocket::bind(source).await?;
     socket.connect(target).await?;
     socket.send(b"peer").await?;
     let mut buffer = [0; 200];

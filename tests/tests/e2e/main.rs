@@ -9,6 +9,7 @@ mod attachment;
 mod bystanders;
 mod cleanup;
 mod examples;
+mod exposed;
 mod get;
 mod health;
 mod lab;

@@ -3,40 +3,29 @@
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    thread,
+    time::Duration,
 };
 
 use svcproxy_tests::{
-    client,
-    daemon::Daemon,
-    lab::{Lab, Pod},
-    manifest::{self, Endpoint, Service},
+    client, manifest,
     namespace::Namespace,
     probe::{self, Outcome, Protocol},
-    topology::{CLIENT, REMOTE, Topology},
+    topology::CLIENT,
 };
-use tokio::task::JoinSet;
 
-use crate::{over_xdp_and_tc, scenario::topology};
-
-/// `--hostname-override`
-const HERE: &str = "here";
-/// The pod with the endpoints of this node.
-const LOCAL: &str = "kubia-4f2c1";
-/// The pod that is a client.
-const INSIDE: &str = "kubia-9d8xk";
-/// The addresses of the node, IPv4 and IPv6, each on another interface.
-const NODE_ADDRESSES: [(&str, &str); 3] = [
-    ("10.0.0.1", "fd00:a::1"),
-    ("10.1.0.1", "fd00:b::1"),
-    ("10.244.0.1", "fd00:10:244::1"),
-];
+use crate::{
+    exposed::{Case, INSIDE, LOCAL, Place, ask, assert_all, cases, slices, start, try_all},
+    over_xdp_and_tc,
+};
 
 over_xdp_and_tc!(
     rules_8_9_12_13_16_17_every_way_in_under_every_policy,
     section_3_addresses_and_ports_without_a_service,
     rule_15_source_ranges_filter_the_load_balancer_alone,
     rule_20_affinity_is_shared_by_all_ways_in,
+    rule_5_addresses_that_are_not_ready_are_published,
 );
 
 /// Services whose endpoints are on this node (`L`), on another (`R`) or nowhere, what policies they have, and what
@@ -63,164 +52,12 @@ const SERVICES: [(&str, &str, &str, [&str; 4]); 15] = [
     ("not-ready",      "N",       "",                  ["refuse", "refuse", "refuse", "refuse"]),
 ];
 
-/// Where a Service of the table is, by its place there.
-struct Place(u8);
-
-impl Place {
-    fn pair(&self, v4: [u8; 3], v6: [u16; 4]) -> [IpAddr; 2] {
-        let ([a, b, c], [d, e, f, g]) = (v4, v6);
-        [
-            Ipv4Addr::new(a, b, c, self.0).into(),
-            Ipv6Addr::new(d, e, f, g, 0, 0, 0, self.0.into()).into(),
-        ]
-    }
-
-    fn cluster_ips(&self) -> [IpAddr; 2] {
-        self.pair([10, 96, 1], [0xfd00, 0x10, 0x96, 0])
-    }
-
-    fn external_ips(&self) -> [IpAddr; 2] {
-        self.pair([203, 0, 113], [0x2001, 0xdb8, 0xe, 0])
-    }
-
-    fn load_balancer(&self) -> [IpAddr; 2] {
-        self.pair([198, 51, 100], [0x2001, 0xdb8, 0xb, 0])
-    }
-
-    fn node_port(&self) -> u16 {
-        31_000 + u16::from(self.0)
-    }
-
-    /// Every address but the cluster IPs, with its port.
-    fn others(&self) -> Vec<SocketAddr> {
-        let listed = self.external_ips().into_iter().chain(self.load_balancer());
-        let node = NODE_ADDRESSES.into_iter().flat_map(|(v4, v6)| [v4, v6]);
-        let node = node.map(|ip| SocketAddr::new(ip.parse().unwrap(), self.node_port()));
-        listed.map(|ip| SocketAddr::new(ip, 80)).chain(node).collect()
-    }
-
-    /// A Service that is to be found in every way, without endpoints.
-    fn service(&self, name: &str) -> Service {
-        Service::new(name)
-            .sliced()
-            .cluster_ips(&self.cluster_ips())
-            .field(&format!("externalIPs: {:?}", self.external_ips()))
-            .load_balancer(&self.load_balancer())
-            .node_port("tcp", "TCP", 80, "8080", self.node_port())
-            .node_port("udp", "UDP", 80, "8080", self.node_port())
-    }
-}
-
-/// The slices of a Service with these endpoints.
-fn slices(lab: &Lab, name: &str, endpoints: &str) -> String {
-    let endpoint = |letter| {
-        let pod = |name| lab.pod(name).unwrap().addresses;
-        let (addresses, node, conditions) = match letter {
-            'L' => (pod(LOCAL), HERE, ""),
-            'R' => (pod(REMOTE), "there", ""),
-            'T' => (pod(LOCAL), HERE, "ready: false, serving: true, terminating: true"),
-            'N' => (pod("kubia-s7b0q"), HERE, "ready: false, serving: false"),
-            _ => unreachable!("no endpoint {letter}"),
-        };
-        Endpoint {
-            addresses,
-            node,
-            conditions,
-        }
-    };
-    let endpoints: Vec<_> = endpoints.chars().map(endpoint).collect();
-    manifest::slices(name, &[("tcp", "TCP", 8080), ("udp", "UDP", 8080)], &endpoints)
-}
-
-/// A lab with pods here and one there, whose client knows the way to every address, and svcproxy in it with these
-/// manifests.
-fn start(mode: &str, manifests: impl FnOnce(&Lab) -> String) -> (Daemon, Lab) {
-    let lab = Lab::new(&Topology {
-        remote: true,
-        ..topology(mode)
-    })
-    .unwrap();
-    lab.client
-        .ip("route add 203.0.113.0/24 via 10.0.0.1
-             route add 198.51.100.0/24 via 10.0.0.1
-             route add 2001:db8::/32 via fd00:a::1")
-        .unwrap();
-    lab.set_manifests(&[("services.yaml", &manifests(&lab))]).unwrap();
-    let networks = "--cluster-cidr=10.244.0.0/16,fd00:10:244::/64";
-    let flags = ["--iface=eth0", "--iface=eth1", "--mode", mode, networks, "--hostname-override", HERE];
-    let daemon = lab.start_daemon_with(&flags).unwrap();
-    (daemon, lab)
-}
-
-/// What is to become of the connections of one client to one address.
-#[derive(Clone)]
-struct Case {
-    what: String,
-    protocol: Protocol,
-    target: SocketAddr,
-    /// Every outcome that may be and must be seen.
-    expected: BTreeSet<String>,
-}
-
-/// What a cell of the table says, for a client with `own` addresses.
-fn expected(cell: &str, own: [IpAddr; 2], target: SocketAddr) -> BTreeSet<String> {
-    let family = usize::from(target.is_ipv6());
-    let (masqueraded, letters) = match cell {
-        "refuse" => return [Outcome::Refused.to_string()].into(),
-        "drop" => return [Outcome::Silence.to_string()].into(),
-        _ => (cell.starts_with('~'), cell.trim_start_matches('~')),
-    };
-    let outcome = |letter| {
-        let (pod, [v4, v6]) = match letter {
-            'R' => (REMOTE, ["10.1.0.1", "fd00:b::1"]),
-            _ => (LOCAL, ["10.244.0.1", "fd00:10:244::1"]),
-        };
-        let node = [v4, v6][family].parse().unwrap();
-        let source = if masqueraded { node } else { own[family] };
-        let pod = pod.to_owned();
-        Outcome::Answer { pod, source }.to_string()
-    };
-    letters.chars().map(outcome).collect()
-}
-
-/// Tries all cases from a namespace at the same time; returns what went otherwise.
-fn try_all(from: &Namespace, cases: Vec<Case>) -> Vec<String> {
-    let run = async {
-        let mut running: JoinSet<_> = cases.into_iter().map(one).collect();
-        let mut wrong = Vec::new();
-        while let Some(result) = running.join_next().await {
-            wrong.extend(result.unwrap());
-        }
-        wrong.sort();
-        wrong
-    };
-    from.enter(|| client::block_on(run))
-}
-
-/// Tries a case until all that is expected has been seen, or something else.
-async fn one(case: Case) -> Option<String> {
-    let mut seen = BTreeSet::new();
-    for _ in 0..40 {
-        seen.insert(probe::probe(case.protocol, case.target).await.to_string());
-        if seen == case.expected || !seen.is_subset(&case.expected) {
-            break;
-        }
-    }
-    let Case {
-        what,
-        protocol,
-        target,
-        expected,
-    } = case;
-    (seen != expected).then(|| format!("{what} {protocol:?} {target}: {seen:?} instead of {expected:?}"))
-}
-
-#[track_caller]
-fn assert_all(wrong: Vec<String>) {
-    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
-}
-
-fn places() -> impl Iterator<Item = (Place, &'static (&'static str, &'static str, &'static str, [&'static str; 4]))> {
+fn places() -> impl Iterator<
+    Item = (
+        Place,
+        &'static (&'static str, &'static str, &'static str, [&'static str; 4]),
+    ),
+> {
     (1..).map(Place).zip(&SERVICES)
 }
 
@@ -235,29 +72,181 @@ fn rules_8_9_12_13_16_17_every_way_in_under_every_policy(mode: &str) {
         };
         places().map(document).collect()
     });
-    let cases = |who: &str, own: [IpAddr; 2], column: usize| -> Vec<Case> {
-        let of_service = |(place, (name, .., cells)): (Place, &(&str, &str, &str, [&str; 4]))| {
-            let cluster_ips = place.cluster_ips().map(|ip| (SocketAddr::new(ip, 80), cells[column]));
-            let others = place.others().into_iter().map(|target| (target, cells[column + 1]));
+    let rows = |who: &str, own: [IpAddr; 2], column: usize| -> Vec<Case> {
+        let row = |(place, (name, .., cells)): (Place, &(&str, &str, &str, [&str; 4]))| {
             let what = format!("{who} to {name}");
-            let case = move |(target, cell)| {
-                [Protocol::Tcp, Protocol::Udp].map(|protocol| Case {
-                    what: what.clone(),
-                    protocol,
-                    target,
-                    expected: expected(cell, own, target),
-                })
-            };
-            cluster_ips.into_iter().chain(others).flat_map(case).collect::<Vec<_>>()
+            let cluster_ips = place.cluster_ips().map(|ip| SocketAddr::new(ip, 80));
+            let mut row = cases(&what, cells[column], own, cluster_ips);
+            row.extend(cases(&what, cells[column + 1], own, place.others()));
+            row
         };
-        places().flat_map(of_service).collect()
+        places().flat_map(row).collect()
     };
-    let inside: &Pod = lab.pod(INSIDE).unwrap();
-    let mut wrong = try_all(&lab.client, cases("outside", CLIENT, 0));
-    wrong.extend(try_all(&inside.namespace, cases("pod", inside.addresses, 2)));
+    let inside = lab.pod(INSIDE).unwrap();
+    let mut wrong = try_all(&lab.client, rows("outside", CLIENT, 0));
+    wrong.extend(try_all(&inside.namespace, rows("pod", inside.addresses, 2)));
     assert_all(wrong);
 }
 
-fn section_3_addresses_and_ports_without_a_service(_mode: &str) {}
-fn rule_15_source_ranges_filter_the_load_balancer_alone(_mode: &str) {}
-fn rule_20_affinity_is_shared_by_all_ways_in(_mode: &str) {}
+/// What `ping` says of one echo request.
+fn ping(from: &Namespace, target: IpAddr) -> String {
+    let said = from.run("ping", &["-c1", "-W1", &target.to_string()]);
+    said.unwrap_or_else(|error| format!("{error:#}"))
+}
+
+/// As kube-proxy's `cluster-ips-check` has it: of a live Service's cluster IP everything else is rejected, whatever its
+/// protocol, and the rest of the service range hears nothing. Other addresses are the node's business.
+fn section_3_addresses_and_ports_without_a_service(mode: &str) {
+    let place = Place(1);
+    let (_daemon, lab) = start(mode, |lab| place.service("kubia").yaml() + &slices(lab, "kubia", "L"));
+    let (live, dead) = (place.cluster_ips(), Place(99).cluster_ips());
+    let node: Vec<IpAddr> = place.external_ips().into_iter().chain(place.load_balancer()).collect();
+    for ip in &node {
+        lab.node.ip(&format!("addr add {ip} dev lo nodad")).unwrap();
+    }
+    let inside = lab.pod(INSIDE).unwrap();
+    for (from, own) in [(&lab.client, CLIENT), (&inside.namespace, inside.addresses)] {
+        let at = |port: u16| move |ip| SocketAddr::new(ip, port);
+        let node = || node.iter().copied();
+        let mut all = cases("other port of a cluster IP", "refuse", own, live.map(at(81)));
+        all.extend(cases("no cluster IP", "drop", own, dead.map(at(80))));
+        all.extend(cases(
+            "other port of another address",
+            "refuse",
+            own,
+            node().map(at(82)),
+        ));
+        all.extend(cases("another address", "~L", own, node().map(at(80))));
+        thread::scope(|scope| {
+            for ip in live {
+                scope.spawn(move || assert!(ping(from, ip).to_lowercase().contains("port unreachable"), "{ip}"));
+            }
+            for ip in dead {
+                scope.spawn(move || {
+                    let said = ping(from, ip);
+                    assert!(
+                        said.contains("100% packet loss") && !said.contains("nreachable"),
+                        "{said}"
+                    );
+                });
+            }
+            assert_all(try_all(from, all));
+        });
+        for ip in node() {
+            let _listener = lab.node.enter(|| TcpListener::bind((ip, 81))).unwrap();
+            let connect = || TcpStream::connect_timeout(&(ip, 81).into(), Duration::from_secs(2));
+            from.enter(connect).unwrap();
+            assert!(ping(from, ip).contains(" 0% packet loss"), "{ip}");
+        }
+    }
+}
+
+fn rule_15_source_ranges_filter_the_load_balancer_alone(mode: &str) {
+    let (listed, other_family, node) = (Place(1), Place(2), Place(3));
+    let (_daemon, lab) = start(mode, |lab| {
+        let ranges = [
+            ("listed", &listed, "[\" 10.0.0.2/32 \", \"fd00:a::2/128\"]"),
+            ("other-family", &other_family, "[\"10.9.0.0/16\"]"),
+            ("node", &node, "[\"10.0.0.1/32\", \"fd00:a::1/128\"]"),
+        ];
+        let document = |(name, place, ranges): (&str, &Place, &str)| {
+            let service = place
+                .service(name)
+                .field(&format!("loadBalancerSourceRanges: {ranges}"));
+            let more = [place.load_balancer(), Place(place.0 + 100).load_balancer()].concat();
+            service.load_balancer(&more).yaml() + &slices(lab, name, "L")
+        };
+        ranges.map(document).concat()
+    });
+    let at = |ip| SocketAddr::new(ip, 80);
+    let inside = lab.pod(INSIDE).unwrap();
+    let [v4, v6] = other_family.load_balancer().map(at);
+    // A range of the other family filters nothing.
+    let mut outside = cases("listed", "~L", CLIENT, listed.load_balancer().map(at));
+    outside.extend(cases("other family", "drop", CLIENT, [v4]));
+    outside.extend(cases("other family", "~L", CLIENT, [v6]));
+    outside.extend(cases("not the node", "drop", CLIENT, node.load_balancer().map(at)));
+    assert_all(try_all(&lab.client, outside));
+    let (filtered, others): (Vec<_>, Vec<_>) = listed
+        .others()
+        .into_iter()
+        .partition(|target| listed.load_balancer().contains(&target.ip()));
+    let own = inside.addresses;
+    let mut from_pod = cases("not listed", "drop", own, filtered);
+    from_pod.extend(cases("not filtered", "~L", own, others));
+    from_pod.extend(cases("cluster IP", "L", own, listed.cluster_ips().map(at)));
+    assert_all(try_all(&inside.namespace, from_pod));
+
+    // A range with this node's address admits the Service's load balancer addresses too: from these a node that has
+    // them reaches them.
+    for (source, target) in node.load_balancer().into_iter().zip(Place(103).load_balancer()) {
+        let (length, client) = if source.is_ipv4() {
+            (32, CLIENT[0])
+        } else {
+            (128, CLIENT[1])
+        };
+        lab.client
+            .ip(&format!("addr add {source}/{length} dev lo nodad"))
+            .unwrap();
+        lab.node
+            .ip(&format!("route add {source}/{length} via {client}"))
+            .unwrap();
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let probe = probe::probe_from(protocol, (source, 0).into(), at(target));
+            let outcome = lab.client.enter(|| client::block_on(probe));
+            assert!(
+                matches!(outcome, Outcome::Answer { .. }),
+                "{protocol:?} {target}: {outcome}"
+            );
+        }
+    }
+}
+
+fn rule_20_affinity_is_shared_by_all_ways_in(mode: &str) {
+    let place = Place(1);
+    let (_daemon, lab) = start(mode, |lab| {
+        place.service("kubia").affinity().yaml() + &slices(lab, "kubia", "LR")
+    });
+    for from in [&lab.client, &lab.pod(INSIDE).unwrap().namespace] {
+        for v6 in [false, true] {
+            let targets = place
+                .cluster_ips()
+                .map(|ip| SocketAddr::new(ip, 80))
+                .into_iter()
+                .chain(place.others());
+            let targets: Vec<_> = targets.filter(|target| target.is_ipv6() == v6).collect();
+            let pods: BTreeSet<_> = [Protocol::Tcp, Protocol::Udp, Protocol::Tcp]
+                .into_iter()
+                .flat_map(|protocol| targets.iter().map(move |target| ask(from, protocol, *target)))
+                .map(|outcome| match outcome {
+                    Outcome::Answer { pod, .. } => pod,
+                    other => panic!("{other}"),
+                })
+                .collect();
+            assert_eq!(pods.len(), 1, "{pods:?}");
+        }
+    }
+}
+
+/// Pods that are not ready are endpoints of the Services that say so, and of no other.
+fn rule_5_addresses_that_are_not_ready_are_published(mode: &str) {
+    let (early, late) = (Place(1), Place(2));
+    let (_daemon, lab) = start(mode, |lab| {
+        let service = |place: &Place, name: &str| place.service(name).selector("kubia");
+        let pod = lab.pod(LOCAL).unwrap();
+        let pod = manifest::pod(&pod.name, &pod.addresses, &[]);
+        service(&early, "early").field("publishNotReadyAddresses: true").yaml()
+            + &service(&late, "late").yaml()
+            + &pod.replace(
+                "  phase: Running\n",
+                "  phase: Running\n  conditions: [{type: Ready, status: \"False\"}]\n",
+            )
+    });
+    for (early, late) in early.cluster_ips().into_iter().zip(late.cluster_ips()) {
+        assert!(matches!(
+            ask(&lab.client, Protocol::Tcp, (early, 80).into()),
+            Outcome::Answer { .. }
+        ));
+        assert_eq!(ask(&lab.client, Protocol::Tcp, (late, 80).into()), Outcome::Refused);
+    }
+}
