@@ -21,6 +21,8 @@ use crate::scenario::topology;
 
 /// `--hostname-override`
 pub(crate) const HERE: &str = "here";
+/// The lab's pods.
+pub(crate) const POD_NETWORKS: &str = "--cluster-cidr=10.244.0.0/16,fd00:10:244::/64";
 /// The pod with the endpoints of this node.
 pub(crate) const LOCAL: &str = "kubia-4f2c1";
 /// The pod that is a client.
@@ -101,9 +103,8 @@ pub(crate) fn slices(lab: &Lab, name: &str, endpoints: &str) -> String {
     manifest::slices(name, &[("tcp", "TCP", 8080), ("udp", "UDP", 8080)], &endpoints)
 }
 
-/// A lab with pods here and one there, whose client knows the way to every address, and svcproxy in it with these
-/// manifests.
-pub(crate) fn start(mode: &str, manifests: impl FnOnce(&Lab) -> String) -> (Daemon, Lab) {
+/// A lab with pods here and one there, whose client knows the way to every address.
+pub(crate) fn lab(mode: &str) -> Lab {
     let lab = Lab::new(&Topology {
         remote: true,
         ..topology(mode)
@@ -114,18 +115,27 @@ pub(crate) fn start(mode: &str, manifests: impl FnOnce(&Lab) -> String) -> (Daem
              route add 198.51.100.0/24 via 10.0.0.1
              route add 2001:db8::/32 via fd00:a::1")
         .unwrap();
-    lab.set_manifests(&[("services.yaml", &manifests(&lab))]).unwrap();
-    let networks = "--cluster-cidr=10.244.0.0/16,fd00:10:244::/64";
-    let flags = [
+    lab
+}
+
+/// svcproxy in the lab with these manifests and flags.
+pub(crate) fn run(mode: &str, lab: &Lab, manifests: &str, flags: &[&str]) -> Daemon {
+    lab.set_manifests(&[("services.yaml", manifests)]).unwrap();
+    let usual = [
         "--iface=eth0",
         "--iface=eth1",
         "--mode",
         mode,
-        networks,
         "--hostname-override",
         HERE,
     ];
-    let daemon = lab.start_daemon_with(&flags).unwrap();
+    lab.start_daemon_with(&[&usual, flags].concat()).unwrap()
+}
+
+/// Both, with manifests that speak of the lab, and the networks of its pods known.
+pub(crate) fn start(mode: &str, manifests: impl FnOnce(&Lab) -> String) -> (Daemon, Lab) {
+    let lab = lab(mode);
+    let daemon = run(mode, &lab, &manifests(&lab), &[POD_NETWORKS]);
     (daemon, lab)
 }
 
