@@ -359,6 +359,43 @@ pub struct AffinityEntry {
     pub last_seen: u32,
 }
 
+/// Key of `sockets_v4` and `sockets_v6`: a socket of this node, and an address that it deals with.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SocketKey<A> {
+    /// The Service's address in the original direction, the endpoint's in the other.
+    pub address: A,
+    /// Its port.
+    pub port: u32,
+    /// Which of the two.
+    pub direction: Direction,
+    /// The kernel's number of the socket (`SO_COOKIE`), low half first: whole it would be aligned to 8.
+    pub cookie: [u32; 2],
+}
+
+/// A direction of a socket's traffic.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[allow(clippy::upper_case_acronyms, reason = "what bpftool prints")]
+pub enum Direction {
+    /// From the socket to a Service.
+    REQUEST = 0,
+    /// From an endpoint to the socket.
+    REPLY = 1,
+}
+
+/// Value of `sockets_v4` and `sockets_v6`: what stands for that address on the other side.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SocketPeer<A> {
+    /// The endpoint's address in the original direction, the Service's in the other.
+    pub address: A,
+    /// Its port.
+    pub port: u32,
+    /// The endpoint, second half of a [`BackendKey`].
+    pub endpoint: u32,
+}
+
 /// Key of `flows_v4`, `flows_v6` and the `pending_` tables: a packet's addresses, as it arrives.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -454,6 +491,8 @@ pub enum Delivery {
     PEER = 2,
     /// tc sends the packet to the next hop, whose hardware address the kernel finds.
     NEIGHBOUR = 3,
+    /// Nowhere: the daemon has found the endpoint out of reach, and the client's TCP is reset.
+    RESET = 4,
 }
 
 /// Value of `interfaces`, keyed by ifindex: what may be sent to an interface without the kernel's routing.
@@ -497,6 +536,10 @@ assert_sizes! {
     AffinityKey<V4Addr> = 4 + 4 + 4,
     AffinityKey<V6Addr> = 16 + 4 + 4,
     AffinityEntry = 4 + 4,
+    SocketKey<V4Addr> = 4 + 4 + 4 + 2 * 4,
+    SocketKey<V6Addr> = 16 + 4 + 4 + 2 * 4,
+    SocketPeer<V4Addr> = 4 + 4 + 4,
+    SocketPeer<V6Addr> = 16 + 4 + 4,
     FlowKey<V4Addr> = 2 * 4 + 2 * 2 + 4,
     FlowKey<V6Addr> = 2 * 16 + 2 * 2 + 4,
     FlowEntry<V4Addr> = 2 * 4 + 4 * 2 + 2 * 4 + 2 + 1 + 1 + 2 * 6,
@@ -524,6 +567,7 @@ mod pod {
         ServiceKey<V4Addr>, ServiceKey<V6Addr>, ServiceEntry, BackendKey, Backend<V4Addr>, Backend<V6Addr>,
         AffinityKey<V4Addr>, AffinityKey<V6Addr>, AffinityEntry, FlowKey<V4Addr>, FlowKey<V6Addr>,
         FlowEntry<V4Addr>, FlowEntry<V6Addr>, Interface, Layout, Network, SourceRange<V4Addr>, SourceRange<V6Addr>,
-        FragmentKey<V4Addr>, FragmentKey<V6Addr>, FragmentPorts, Config<V4Addr>, Config<V6Addr>,
+        FragmentKey<V4Addr>, FragmentKey<V6Addr>, FragmentPorts, Config<V4Addr>, Config<V6Addr>, SocketKey<V4Addr>,
+        SocketKey<V6Addr>, SocketPeer<V4Addr>, SocketPeer<V6Addr>,
     }
 }

@@ -7,6 +7,14 @@ use crate::{
     flow,
 };
 
+/// An endpoint that was chosen.
+pub struct Choice<'a, A> {
+    /// Its number.
+    pub endpoint: u32,
+    /// Where it listens.
+    pub backend: &'a Backend<A>,
+}
+
 /// Chooses an endpoint of `service`, out of `set`, for the connection that `key` opens.
 #[inline(always)]
 pub fn choose<'a, A, T>(
@@ -15,21 +23,23 @@ pub fn choose<'a, A, T>(
     service: &ServiceEntry,
     set: &EndpointSet,
     now: u32,
-) -> Result<&'a Backend<A>, Reason>
+) -> Result<Choice<'a, A>, Reason>
 where
     A: Address,
     T: Tables<A>,
 {
-    let backend = |endpoint| {
-        tables
-            .backend(&BackendKey {
-                endpoint_set: set.number,
-                endpoint,
-            })
-            .ok_or(Reason::EndpointMissing)
+    let choice = |endpoint| {
+        let key = BackendKey {
+            endpoint_set: set.number,
+            endpoint,
+        };
+        match tables.backend(&key) {
+            Some(backend) => Ok(Choice { endpoint, backend }),
+            None => Err(Reason::EndpointMissing),
+        }
     };
     if service.affinity_seconds == 0 {
-        return backend(slot(tables, set, hash(key))?);
+        return choice(slot(tables, set, hash(key))?);
     }
 
     let client = AffinityKey {
@@ -40,15 +50,15 @@ where
     match tables.affinity(&client) {
         Some(given) => {
             let fresh = flow::age(given.last_seen(), now) <= service.affinity_seconds;
-            if fresh && let Ok(backend) = backend(given.endpoint()) {
+            if fresh && let Ok(choice) = choice(given.endpoint()) {
                 given.set_last_seen(now);
-                return Ok(backend);
+                return Ok(choice);
             }
             let endpoint = slot(tables, set, client_hash(key.src))?;
             // In this order: another processor must not see the old endpoint refreshed.
             given.set_endpoint(endpoint);
             given.set_last_seen(now);
-            backend(endpoint)
+            choice(endpoint)
         }
         None => {
             let endpoint = slot(tables, set, client_hash(key.src))?;
@@ -59,7 +69,7 @@ where
                     last_seen: now,
                 },
             );
-            backend(endpoint)
+            choice(endpoint)
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::{
     Opening, Packet, Reason, Table, Tables,
-    abi::{Address, FlowEntry, FlowKey, FlowState},
+    abi::{Address, Delivery, FlowEntry, FlowKey, FlowState},
     choice,
     flow::{self, Live, TcpFlags, Translation},
     policy, ports,
@@ -80,7 +80,7 @@ where
     if first_reply || entry.last_seen() != now {
         entry.set_last_seen(now);
         // Routes and neighbours change: once a second each direction asks again.
-        if !P::ROUTED {
+        if !P::ROUTED && entry.delivery() != Delivery::RESET {
             entry.set_next_hop(packet.route(Some(entry.src()), entry.dst()).next_hop);
         }
     }
@@ -127,7 +127,7 @@ where
 {
     let service = policy::find(tables, key)?;
     let client = policy::admit(tables, service, key)?;
-    let backend = choice::choose(tables, key, service, client.set, now)?;
+    let backend = choice::choose(tables, key, service, client.set, now)?.backend;
     let opening = tables.opening().ok_or(Reason::FlowTableFull)?;
     opening.reply_key.src = backend.address;
     opening.reply_key.src_port = backend.port as u16;

@@ -12,35 +12,33 @@ use crate::{
     wire::Ethernet,
 };
 
-/// Where a translated packet goes.
+/// Where a packet goes. Two numbers in every case: where an enum's variants leave some bytes undefined LLVM copies them
+/// all the same, and the verifier refuses to read what was never written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub struct Verdict {
+    /// The way to the next hop. A [`Delivery::RESET`] finds the packet untouched.
+    pub delivery: Delivery,
+    /// The interface; 0 for `ROUTING` and `RESET`.
+    pub ifindex: u32,
+}
+
+impl Verdict {
     /// On to the kernel's routing.
-    Route,
-    /// To the next hop, without the kernel's routing.
-    Send {
-        /// The way there; never [`Delivery::ROUTING`].
-        delivery: Delivery,
-        /// The interface.
-        ifindex: u32,
-    },
-    /// Nowhere, untouched: it may not be fragmented, and its sender must hear what its way takes.
-    TooBig {
-        /// The largest IP packet, bytes.
-        mtu: u16,
-    },
+    pub const ROUTE: Self = Self {
+        delivery: Delivery::ROUTING,
+        ifindex: 0,
+    };
 }
 
 /// What a program does with the packets of `entry` whose IP header is at `offset`. Sends when it can.
 #[inline(always)]
 pub fn verdict<A: Address, P: Packet>(packet: &P, entry: &Live<FlowEntry<A>>, offset: usize) -> Verdict {
-    let delivery = entry.delivery();
     // A tag is the kernel's to take off.
-    if P::ROUTED || delivery == Delivery::ROUTING || offset != EthHdr::LEN || packet.tagged() {
-        return Verdict::Route;
+    if P::ROUTED || offset != EthHdr::LEN || packet.tagged() {
+        return Verdict::ROUTE;
     }
-    Verdict::Send {
-        delivery,
+    Verdict {
+        delivery: entry.delivery(),
         ifindex: entry.ifindex(),
     }
 }

@@ -98,8 +98,9 @@ pub trait Family {
     /// The protocol of a quoted packet and where its transport header begins; `None` when it has none to show.
     fn quoted(header: &Self::Header) -> Option<(u8, usize)>;
 
-    /// Writes addresses, and takes one off the TTL when the kernel will not do so.
-    fn rewrite(header: &Self::Header, src: Self::Address, dst: Self::Address, address_delta: u16, hop: bool);
+    /// Writes addresses, and takes one off the TTL when the kernel will not do so. Returns what the header's sum has
+    /// changed by.
+    fn rewrite(header: &Self::Header, src: Self::Address, dst: Self::Address, address_delta: u16, hop: bool) -> u16;
 }
 
 /// IPv4.
@@ -173,7 +174,7 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn rewrite(header: &Ipv4, src: V4Addr, dst: V4Addr, address_delta: u16, hop: bool) {
+    fn rewrite(header: &Ipv4, src: V4Addr, dst: V4Addr, address_delta: u16, hop: bool) -> u16 {
         header.src.set(src);
         header.dst.set(dst);
         let mut delta = address_delta;
@@ -183,6 +184,7 @@ impl Family for V4 {
             header.ttl.set(header.ttl.get().wrapping_sub(1));
         }
         header.checksum.set(checksum::update(header.checksum.get(), delta));
+        0 // its own checksum makes up for it
     }
 }
 
@@ -256,11 +258,13 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn rewrite(header: &Ipv6, src: V6Addr, dst: V6Addr, _address_delta: u16, hop: bool) {
+    fn rewrite(header: &Ipv6, src: V6Addr, dst: V6Addr, address_delta: u16, hop: bool) -> u16 {
         header.src.set(src);
         header.dst.set(dst);
-        if hop {
-            header.hop_limit.set(header.hop_limit.get().wrapping_sub(1));
+        if !hop {
+            return address_delta;
         }
+        header.hop_limit.set(header.hop_limit.get().wrapping_sub(1));
+        checksum::combine(address_delta, !0x0001_u16.to_be())
     }
 }

@@ -8,7 +8,7 @@ use network_types::ip::Ipv4Hdr;
 
 use crate::{
     Packet, Reason, Table, Tables, Verdict,
-    abi::{Address, FlowKey, Protocol, V6Addr},
+    abi::{Address, Delivery, FlowKey, Protocol, V6Addr},
     checksum, delivery,
     family::Family,
     flow::Translation,
@@ -16,11 +16,10 @@ use crate::{
     wire::{Icmp, Ports},
 };
 
-/// Translates the ICMP error at `transport` within the IP packet at `offset`. When it is none, or about no connection
-/// of ours, it is left alone. Returns the interface by which the next hop is reached, or 0 to leave that to the kernel's
-/// routing.
+/// Translates the ICMP error at `transport`, `length` bytes long, within the IP packet at `offset`. When it is none, or
+/// about no connection of ours, it is left alone.
 #[inline(never)]
-pub fn translate<F, P, T>(packet: &P, tables: &T, offset: u32, transport: u32) -> Result<u32, Reason>
+pub fn translate<F, P, T>(packet: &P, tables: &T, offset: u32, transport: u32, length: u32) -> Result<Verdict, Reason>
 where
     F: Family,
     P: Packet,
@@ -39,6 +38,10 @@ where
     if protocol == Protocol::ANY {
         return Err(Reason::OtherProtocol);
     }
+    // Within the error, not in the frame's padding.
+    if size_of::<Icmp>() + ports + size_of::<Ports>() > length as usize {
+        return Err(Reason::Malformed);
+    }
     let ports: &Ports = packet.at(quoted + ports).ok_or(Reason::Truncated)?;
     let (src, dst) = F::addresses(inner);
     let (src_port, dst_port) = (u16::from_be(ports.src.get()), u16::from_be(ports.dst.get()));
@@ -55,11 +58,13 @@ where
     };
 
     let outer: &F::Header = packet.at(offset).ok_or(Reason::Truncated)?;
-    let ifindex = match delivery::verdict(packet, entry, offset) {
-        // Nobody is told that an error has ended here.
-        Verdict::Send { ifindex, .. } if F::hops(outer) > 1 => ifindex,
-        _ => 0,
-    };
+    let mut verdict = delivery::verdict(packet, entry, offset);
+    if F::hops(outer) <= 1 || verdict.delivery == Delivery::RESET {
+        verdict = Verdict::ROUTE; // nobody is told that an error has ended here
+    }
+    if verdict != Verdict::ROUTE {
+        delivery::address(packet, entry)?;
+    }
 
     // The quoted packet: back to what its sender sent. Turned round it is a packet of the entry, whose sums do not care.
     let (router, receiver) = F::addresses(outer);
@@ -71,7 +76,12 @@ where
     // The error itself: to the one who sent that packet, from the address it knows if its peer is the sender.
     let sender = if router == key.src { entry.src() } else { router };
     let outer_delta = checksum::delta(router.sum() + receiver.sum(), sender.sum() + entry.dst().sum());
-    F::rewrite(outer, sender, entry.dst(), outer_delta, ifindex != 0);
+    let sent = verdict != Verdict::ROUTE;
+    // The ICMP checksum makes up for the addresses.
+    packet.add_to_sum(checksum::combine(
+        F::rewrite(outer, sender, entry.dst(), outer_delta, sent),
+        checksum::inverse(outer_delta),
+    ));
 
     // An IPv4 header with its own checksum sums up to the same before and after. IPv6 addresses, the quoted ones and
     // those of the pseudo-header, count.
@@ -80,7 +90,7 @@ where
         delta = checksum::combine(delta, checksum::combine(address_delta, outer_delta));
     }
     icmp.checksum.set(checksum::update(icmp.checksum.get(), delta));
-    Ok(ifindex)
+    Ok(verdict)
 }
 
 /// Length of the IPv4 header in a quoted packet.

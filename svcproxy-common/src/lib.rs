@@ -4,7 +4,7 @@
 //! * the decision code, generic over where packets ([`Packet`]) and tables ([`Tables`]) live, so that the same text
 //!   is compiled into the kernel programs and into host tests. A packet goes through it in this order:
 //!   [`process`] (every packet) → [`connection`] (once per connection and once a second) → [`choice`] (which
-//!   endpoint).
+//!   endpoint). A process on the node itself needs no packet for that: [`socket`] → [`choice`].
 
 #![cfg_attr(not(test), no_std)]
 
@@ -25,6 +25,7 @@ pub mod policy;
 pub mod ports;
 pub mod process;
 pub mod reason;
+pub mod socket;
 mod tables;
 pub mod transport;
 pub mod wire;

@@ -51,6 +51,13 @@ pub trait Packet {
     /// the answer then names.
     fn route<A: Address>(&self, src: Option<A>, dst: A) -> Route<A>;
 
+    /// Notes what its way takes, in bytes, for the answer to a packet that is [too big](crate::Reason::TooBig).
+    fn note_mtu(&self, mtu: u16);
+
+    /// Adds to the sum over the whole packet that the hardware may have left with it (`CHECKSUM_COMPLETE`): the change of
+    /// bytes that no checksum within the packet makes up for.
+    fn add_to_sum(&self, delta: u16);
+
     /// Changes a transport checksum, `field` at `offset` bytes. The last change made to a packet: on tc every view
     /// ends here. False when the kernel refuses.
     fn fix_checksum(&self, field: &Be16, offset: usize, change: ChecksumChange) -> bool;
@@ -75,8 +82,6 @@ pub struct ChecksumChange {
     pub port_delta: u16,
     /// Whether it is a UDP checksum, which is never sent as 0 (RFC 768).
     pub udp: bool,
-    /// Whether the addresses are IPv6's, which no checksum of the IP header covers.
-    pub ipv6: bool,
 }
 
 impl ChecksumChange {

@@ -53,9 +53,7 @@ where
     A: Address,
     T: Tables<A>,
 {
-    if service.way == Way::LOAD_BALANCER && service.filtered && !tables.in_source_ranges(service.service, &key.src) {
-        return Err(Reason::SourceRange);
-    }
+    filter(tables, service, &key.src)?;
     Ok(match tables.network(&key.src) {
         Some(Network::PODS) => Client {
             set: &service.inside,
@@ -70,6 +68,28 @@ where
             masquerade: service.masquerade_outside,
         },
     })
+}
+
+/// Applies `service`'s rules to this node itself, known by `address`: the endpoints it chooses from.
+#[inline(always)]
+pub fn admit_node<'a, A, T>(tables: &T, service: &'a ServiceEntry, address: &A) -> Result<&'a EndpointSet, Reason>
+where
+    A: Address,
+    T: Tables<A>,
+{
+    filter(tables, service, address)?;
+    Ok(&service.inside)
+}
+
+/// Refuses a client that is not in the source ranges, where `service` has some.
+#[inline(always)]
+fn filter<A: Address>(tables: &impl Tables<A>, service: &ServiceEntry, client: &A) -> Result<(), Reason> {
+    match service.way {
+        Way::LOAD_BALANCER if service.filtered && !tables.in_source_ranges(service.service, client) => {
+            Err(Reason::SourceRange)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The address to masquerade behind: that of the interface by which the endpoint is reached, else the node's.

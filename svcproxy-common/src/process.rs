@@ -8,7 +8,7 @@ use network_types::eth::{EthHdr, EtherType};
 
 use crate::{
     ChecksumChange, Packet, Reason, Table, Tables, Verdict,
-    abi::{Address as _, Delivery, FlowKey, Protocol, V4Addr, V6Addr},
+    abi::{Delivery, FlowKey, FlowState, Protocol, V4Addr, V6Addr},
     connection::{self, Attended},
     delivery,
     family::{Datagram, Family, Piece, V4, V6},
@@ -113,26 +113,30 @@ where
 
     let headers = (datagram.transport - offset) as u32;
     let mut verdict = delivery::verdict(packet, entry, offset);
-    if let Verdict::Send { .. } = verdict {
+    if verdict.delivery == Delivery::RESET {
+        entry.set_state(FlowState::CLOSING); // a SYN begins anew
+        return Ok(verdict);
+    }
+    if verdict != Verdict::ROUTE {
         if !fits(packet, headers, datagram.length, &transport, entry.mtu()) {
             if !F::may_fragment(header) {
-                return Ok(Verdict::TooBig { mtu: entry.mtu() });
+                packet.note_mtu(entry.mtu());
+                return Err(Reason::TooBig);
             }
-            verdict = Verdict::Route;
+            verdict = Verdict::ROUTE;
         } else if datagram.ttl <= 1 {
             return Err(Reason::TtlExpired);
         } else {
             delivery::address(packet, entry)?;
         }
     }
-    let send = verdict != Verdict::Route;
+    let send = verdict != Verdict::ROUTE;
     let change = ChecksumChange {
         address_delta: entry.address_delta(),
         port_delta: entry.port_delta(),
         udp: key.protocol == Protocol::UDP,
-        ipv6: F::Address::AF == V6Addr::AF,
     };
-    F::rewrite(header, entry.src(), entry.dst(), change.address_delta, send);
+    packet.add_to_sum(F::rewrite(header, entry.src(), entry.dst(), change.address_delta, send));
     let ports = (entry.src_port(), entry.dst_port());
     transport.rewrite(packet, ports, key.protocol, datagram.length, change)?;
     Ok(verdict)
@@ -165,14 +169,9 @@ where
 {
     let mut reason = Reason::OtherProtocol;
     if datagram.protocol == F::ICMP && datagram.piece != Piece::Later {
-        match icmp::translate::<F, P, T>(packet, tables, offset as u32, datagram.transport as u32) {
-            Ok(0) => return Ok(Verdict::Route),
-            Ok(ifindex) => {
-                return Ok(Verdict::Send {
-                    delivery: Delivery::NEIGHBOUR,
-                    ifindex,
-                });
-            }
+        let (offset, transport) = (offset as u32, datagram.transport as u32);
+        match icmp::translate::<F, P, T>(packet, tables, offset, transport, datagram.length) {
+            Ok(verdict) => return Ok(verdict),
             Err(error) => reason = error,
         }
     }

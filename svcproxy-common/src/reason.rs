@@ -85,6 +85,8 @@ reasons! {
     NotPlain = 18, "not_plain", Defer, "deferred to another program: a tag, fragment, extension header, ICMP error or SCTP";
     /// It may not be fragmented, and the way to its next hop takes less.
     TooBig = 19, "too_big", Reject, "rejected: too big for its way, its sender is told the MTU";
+    /// A TCP connection's endpoint is out of reach for good.
+    EndpointUnreachable = 20, "endpoint_unreachable", Reject, "rejected: the endpoint cannot be reached any more, TCP is reset";
 }
 
 #[cfg(test)]

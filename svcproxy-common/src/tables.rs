@@ -3,7 +3,7 @@
 use crate::{
     abi::{
         Address, AffinityEntry, AffinityKey, Backend, BackendKey, Config, FlowEntry, FlowKey, FragmentKey,
-        FragmentPorts, Network, ServiceEntry, ServiceKey,
+        FragmentPorts, Network, ServiceEntry, ServiceKey, SocketKey, SocketPeer,
     },
     flow::Live,
 };
@@ -62,4 +62,8 @@ pub trait Tables<A: Address> {
     fn affinity(&self, key: &AffinityKey<A>) -> Option<&Live<AffinityEntry>>;
     /// Remembers it. A full table forgets another client.
     fn set_affinity(&self, key: &AffinityKey<A>, entry: &AffinityEntry);
+    /// What stands for an address that a socket of this node deals with.
+    fn socket(&self, key: &SocketKey<A>) -> Option<SocketPeer<A>>;
+    /// Remembers it. A full table forgets another socket's.
+    fn set_socket(&self, key: &SocketKey<A>, peer: &SocketPeer<A>);
 }

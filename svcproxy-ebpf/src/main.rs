@@ -3,20 +3,25 @@
 //! A packet is followed in this order: this file → `xdp.rs` or `tc.rs` (how the hook sees a packet) →
 //! `svcproxy-common/src/process.rs` (every packet) → `connection.rs` (once per connection) → `choice.rs` (which
 //! endpoint). `maps.rs` is where the tables live.
+//!
+//! A process on the node itself: this file → `socket.rs` → `svcproxy-common/src/socket.rs` → `choice.rs`.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 mod access;
+mod answer;
 mod clock;
 mod fib;
 mod maps;
 mod reject;
+mod reset;
+mod socket;
 mod tc;
 mod xdp;
 
 use aya_ebpf::{
-    macros::{classifier, xdp},
-    programs::{TcContext, XdpContext},
+    macros::{cgroup_sock_addr, classifier, xdp},
+    programs::{SockAddrContext, TcContext, XdpContext},
 };
 
 /// Packets as the driver receives them, before the kernel has made an skb of them.
@@ -53,6 +58,54 @@ fn svcproxy_in_any(ctx: TcContext) -> i32 {
 #[classifier]
 fn svcproxy_out_any(ctx: TcContext) -> i32 {
     tc::run::<false, false>(&ctx)
+}
+
+/// An IPv4 socket is about to connect.
+#[cgroup_sock_addr(connect4)]
+fn svcproxy_conn4(ctx: SockAddrContext) -> i32 {
+    socket::lead_v4(&ctx)
+}
+
+/// An IPv6 socket is, perhaps to an IPv4 address.
+#[cgroup_sock_addr(connect6)]
+fn svcproxy_conn6(ctx: SockAddrContext) -> i32 {
+    socket::lead_v6(&ctx)
+}
+
+/// A datagram is about to be sent to an IPv4 address.
+#[cgroup_sock_addr(sendmsg4)]
+fn svcproxy_send4(ctx: SockAddrContext) -> i32 {
+    socket::lead_v4(&ctx)
+}
+
+/// A datagram is about to be sent to an IPv6 address.
+#[cgroup_sock_addr(sendmsg6)]
+fn svcproxy_send6(ctx: SockAddrContext) -> i32 {
+    socket::lead_v6(&ctx)
+}
+
+/// An IPv4 socket is told where a datagram came from.
+#[cgroup_sock_addr(recvmsg4)]
+fn svcproxy_recv4(ctx: SockAddrContext) -> i32 {
+    socket::name_v4(&ctx)
+}
+
+/// An IPv6 socket is.
+#[cgroup_sock_addr(recvmsg6)]
+fn svcproxy_recv6(ctx: SockAddrContext) -> i32 {
+    socket::name_v6(&ctx)
+}
+
+/// An IPv4 socket is told whom it is connected to.
+#[cgroup_sock_addr(getpeername4)]
+fn svcproxy_peer4(ctx: SockAddrContext) -> i32 {
+    socket::name_v4(&ctx)
+}
+
+/// An IPv6 socket is.
+#[cgroup_sock_addr(getpeername6)]
+fn svcproxy_peer6(ctx: SockAddrContext) -> i32 {
+    socket::name_v6(&ctx)
 }
 
 /// Not attached anywhere: run once at start, it tells the daemon how this kernel counts jiffies.

@@ -8,9 +8,9 @@ use aya_ebpf::{
 use svcproxy_common::{
     Opening, Reason, Table, Tables, Verdict,
     abi::{
-        Address as _, AffinityEntry, AffinityKey, Backend, BackendKey, Config, FlowEntry, FlowKey, FragmentKey,
-        FragmentPorts, Interface, Layout, Network, NetworkAddress, ServiceEntry, ServiceKey, SourceRange, V4Addr,
-        V6Addr,
+        Address as _, AffinityEntry, AffinityKey, Backend, BackendKey, Config, Delivery, FlowEntry, FlowKey,
+        FragmentKey, FragmentPorts, Interface, Layout, Network, NetworkAddress, ServiceEntry, ServiceKey, SocketKey,
+        SocketPeer, SourceRange, V4Addr, V6Addr,
     },
     flow::Live,
 };
@@ -35,6 +35,8 @@ const NETWORKS: usize = 4_096;
 const SOURCE_RANGES: usize = 65_536;
 /// Datagrams of which not all fragments have come yet.
 const FRAGMENTS: usize = 8_192;
+/// Sockets of this node and the Services they use, two entries each.
+const SOCKETS: usize = 65_536;
 /// Memory only for entries that exist: these maps change with the manifests, not with packets.
 const SPARSE: usize = BPF_F_NO_PREALLOC as usize;
 
@@ -83,6 +85,11 @@ static FRAGMENTS_V4: LruHashMap<FragmentKey<V4Addr>, FragmentPorts, FRAGMENTS> =
 #[btf_map(name = "fragments_v6")]
 static FRAGMENTS_V6: LruHashMap<FragmentKey<V6Addr>, FragmentPorts, FRAGMENTS> = LruHashMap::new();
 
+#[btf_map(name = "sockets_v4")]
+static SOCKETS_V4: LruHashMap<SocketKey<V4Addr>, SocketPeer<V4Addr>, SOCKETS> = LruHashMap::new();
+#[btf_map(name = "sockets_v6")]
+static SOCKETS_V6: LruHashMap<SocketKey<V6Addr>, SocketPeer<V6Addr>, SOCKETS> = LruHashMap::new();
+
 /// The endpoint numbers of all sets, one region each: choosing is one index into a region.
 #[btf_map(name = "backend_slots")]
 static SLOTS: Array<u32, BACKEND_SLOTS> = Array::new();
@@ -130,7 +137,7 @@ impl Maps {
     #[inline(always)]
     pub(crate) fn counted(outcome: Result<Verdict, Reason>) -> Result<Verdict, Reason> {
         match outcome {
-            Ok(Verdict::TooBig { .. }) => Self::count(Reason::TooBig),
+            Ok(verdict) if verdict.delivery == Delivery::RESET => Self::count(Reason::EndpointUnreachable),
             Ok(_) => Self::count(Reason::Translated),
             Err(reason) => Self::count(reason),
         }
@@ -164,7 +171,8 @@ impl Maps {
 macro_rules! tables {
     (
         $address:ty, $flows:ident, $pending:ident, $services:ident, $backends:ident, $affinity:ident,
-        $networks:ident, $source_ranges:ident, $config:ident, $fragments:ident, $opening:ident
+        $networks:ident, $source_ranges:ident, $config:ident, $fragments:ident, $opening:ident,
+        $sockets:ident
     ) => {
         impl Tables<$address> for Maps {
             #[inline(always)]
@@ -276,6 +284,18 @@ macro_rules! tables {
                 // Only a table under allocation pressure refuses; the client then keeps its hash's choice.
                 let _ = $affinity.insert(key, entry, 0);
             }
+
+            #[inline(always)]
+            fn socket(&self, key: &SocketKey<$address>) -> Option<SocketPeer<$address>> {
+                // SAFETY: copied at once; a socket that two threads use at once for two Services is theirs to order.
+                unsafe { $sockets.get(key) }.copied()
+            }
+
+            #[inline(always)]
+            fn set_socket(&self, key: &SocketKey<$address>, peer: &SocketPeer<$address>) {
+                // As for affinity; the process then sees the endpoint's address.
+                let _ = $sockets.insert(key, peer, 0);
+            }
         }
     };
 }
@@ -291,7 +311,8 @@ tables!(
     SOURCE_RANGES_V4,
     CONFIG_V4,
     FRAGMENTS_V4,
-    OPENING_V4
+    OPENING_V4,
+    SOCKETS_V4
 );
 tables!(
     V6Addr,
@@ -304,5 +325,6 @@ tables!(
     SOURCE_RANGES_V6,
     CONFIG_V6,
     FRAGMENTS_V6,
-    OPENING_V6
+    OPENING_V6,
+    SOCKETS_V6
 );

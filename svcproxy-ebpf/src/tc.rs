@@ -18,7 +18,7 @@ use crate::{
     access::Frame,
     clock, fib,
     maps::{Maps, PROGRAMS, Successor},
-    reject,
+    reject, reset,
     xdp::{MARKED, Mark},
 };
 
@@ -37,9 +37,12 @@ struct TcPacket<'a, const IN: bool, const PLAIN: bool> {
 #[inline(always)]
 pub(crate) fn run<const IN: bool, const PLAIN: bool>(ctx: &TcContext) -> i32 {
     match Maps::counted(translate::<IN, PLAIN>(ctx)) {
-        Ok(Verdict::Route) => TC_ACT_UNSPEC,
-        Ok(Verdict::Send { delivery, ifindex }) => send(ifindex, delivery == Delivery::PEER),
-        Ok(Verdict::TooBig { mtu }) => reject::too_big(ctx, mtu),
+        Ok(Verdict { delivery, ifindex }) => match delivery {
+            Delivery::ROUTING => TC_ACT_UNSPEC,
+            Delivery::RESET => reset::reset(ctx),
+            delivery => send(ifindex, delivery == Delivery::PEER),
+        },
+        Err(Reason::TooBig) => reject::too_big(ctx),
         Err(reason) => match reason.fate() {
             Fate::Pass => TC_ACT_UNSPEC,
             Fate::Defer => defer(ctx, if IN { Successor::In } else { Successor::Out }),
@@ -147,6 +150,19 @@ impl<const IN: bool, const PLAIN: bool> Packet for TcPacket<'_, IN, PLAIN> {
     }
 
     #[inline(always)]
+    fn note_mtu(&self, mtu: u16) {
+        reject::note_mtu(self.ctx, mtu);
+    }
+
+    #[inline(always)]
+    fn add_to_sum(&self, delta: u16) {
+        if delta != 0 {
+            // SAFETY: the skb of the running program; without such a sum the helper changes nothing.
+            unsafe { bpf_csum_update(self.ctx.skb.skb, delta.into()) };
+        }
+    }
+
+    #[inline(always)]
     fn fix_checksum(&self, _field: &Be16, offset: usize, change: ChecksumChange) -> bool {
         let udp = if change.udp { BPF_F_MARK_MANGLED_0.into() } else { 0 };
         // A length of 0 in the flags means that the value is the difference itself.
@@ -155,15 +171,11 @@ impl<const IN: bool, const PLAIN: bool> Packet for TcPacket<'_, IN, PLAIN> {
             unsafe { bpf_l4_csum_replace(self.ctx.skb.skb, offset as u32, 0, delta.into(), flags | udp) == 0 }
         };
         // In a CHECKSUM_PARTIAL skb the field holds the sum of the pseudo-header alone: addresses count, ports do not.
+        // In a CHECKSUM_COMPLETE skb the helper makes up for this field's change by the addresses, as if an IP header's
+        // checksum had not: with `add_to_sum` that is right for IPv6 too, which has none. (The flag that says so,
+        // BPF_F_IPV6, makes a kernel before 6.16 refuse the call.)
         if !replace(change.address_delta, BPF_F_PSEUDO_HDR.into()) {
             return false;
-        }
-        if change.ipv6 {
-            // In a CHECKSUM_COMPLETE skb the helper makes up for an address change that the IPv4 header's checksum has
-            // cancelled. IPv6 has none, so the new addresses and the new checksum cancel each other, and what was made
-            // up is taken back. The flag that says so in one call, BPF_F_IPV6, makes a kernel before 6.16 refuse it.
-            // SAFETY: the skb of the running program; in other skbs the helper changes nothing.
-            unsafe { bpf_csum_update(self.ctx.skb.skb, change.address_delta.into()) };
         }
         checksum::is_zero(change.port_delta) || replace(change.port_delta, 0)
     }

@@ -47,23 +47,18 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     };
     let outcome = match process(&packet, &Maps) {
         // tc answers, and counts.
-        Ok(Verdict::TooBig { .. }) => Err(Reason::NotPlain),
+        Ok(verdict) if verdict.delivery == Delivery::RESET => Err(Reason::NotPlain),
         Err(reason) if reason.fate() == Fate::Reject => Err(Reason::NotPlain),
         outcome => outcome,
     };
     match Maps::counted(outcome) {
-        Ok(Verdict::Send {
-            delivery: Delivery::XDP,
-            ifindex,
-        }) => {
-            if ifindex as usize == ctx.ingress_ifindex() {
-                return xdp_action::XDP_TX;
-            }
+        Ok(Verdict { delivery, ifindex }) => match delivery {
+            Delivery::ROUTING => xdp_action::XDP_PASS,
+            Delivery::XDP if ifindex as usize == ctx.ingress_ifindex() => xdp_action::XDP_TX,
             // SAFETY: the helper takes two numbers; a bad one makes the kernel drop the frame.
-            (unsafe { bpf_redirect(ifindex, 0) }) as u32
-        }
-        Ok(Verdict::Send { delivery, ifindex }) => leave_to_tc(ctx, ifindex, delivery),
-        Ok(_) => xdp_action::XDP_PASS,
+            Delivery::XDP => (unsafe { bpf_redirect(ifindex, 0) }) as u32,
+            delivery => leave_to_tc(ctx, ifindex, delivery),
+        },
         Err(reason) => match reason.fate() {
             Fate::Pass => xdp_action::XDP_PASS,
             Fate::Defer | Fate::Reject => leave_to_tc(ctx, 0, Delivery::ROUTING),
@@ -128,6 +123,12 @@ impl Packet for XdpPacket<'_> {
         // SAFETY: the context of the running program.
         unsafe { fib::route(self.ctx.as_ptr(), self.ctx.ingress_ifindex() as u32, src, dst) }
     }
+
+    #[inline(always)]
+    fn note_mtu(&self, _: u16) {} // tc answers, and finds it again
+
+    #[inline(always)]
+    fn add_to_sum(&self, _: u16) {} // XDP's frames have none
 
     #[inline(always)]
     fn fix_checksum(&self, field: &Be16, _offset: usize, change: ChecksumChange) -> bool {

@@ -12,6 +12,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Some(Command::Check(args)) => cli::check(&args),
         Some(Command::Get(args)) => cli::get(&args),
+        Some(Command::Explain(args)) => cli::explain(&args),
         None => cli::run(&cli.run),
     };
     outcome.unwrap_or_else(|error| {

@@ -101,6 +101,15 @@ impl Lab {
         )
     }
 
+    /// What `svcproxy explain …` prints in the node about the running datapath.
+    pub fn explain(&self, arguments: &[&str]) -> Result<String> {
+        let [pins, state] = self.place_flags();
+        self.node.run(
+            built_executable("svcproxy")?,
+            &[&["explain"], arguments, &[&pins, &state]].concat(),
+        )
+    }
+
     /// The directory of the pinned maps and links.
     pub fn pin_dir(&self) -> PathBuf {
         self.directory().join("bpf/svcproxy")

@@ -6,10 +6,11 @@ use std::{
     env,
     os::unix::process::CommandExt,
     process::{Command, ExitCode},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use xtask::{ebpf, process, setup, target_dir, workspace};
 
 /// Everything there is to do with svcproxy's source.
@@ -33,11 +34,26 @@ enum Task {
     /// Keep a lab to play with
     #[command(subcommand)]
     Lab(Lab),
+    /// Put random packets in random clusters before the kernel programs, the host's decision code and the rules
+    Fuzz(Fuzz),
     /// Run every test there is, as root
     Test {
         /// Only tests whose name contains one of these
         filters: Vec<String>,
     },
+}
+
+#[derive(Args)]
+struct Fuzz {
+    /// How many packets
+    #[arg(long, default_value_t = 10_000_000)]
+    packets: u64,
+    /// Which; without one a run picks and prints its own
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Of these only the scene with this one, as a failure prints it
+    #[arg(long, requires = "seed")]
+    packet: Option<u64>,
 }
 
 #[derive(Subcommand)]
@@ -87,6 +103,7 @@ fn run(task: Task) -> Result<()> {
             lab(&[vec!["exec".to_owned(), place, "--".to_owned()], command].concat())
         }
         Task::Lab(Lab::Down) => lab(&["down".to_owned()]),
+        Task::Fuzz(flags) => fuzz(&flags),
         Task::Test { filters } => test(&filters),
     }
 }
@@ -113,6 +130,35 @@ fn lab(arguments: &[String]) -> Result<()> {
     let lab = target_dir().join("release/lab");
     let error = process::as_root(&lab.to_string_lossy()).args(arguments).exec();
     Err(error).with_context(|| format!("cannot run {}; `cargo xtask lab up` builds it", lab.display()))
+}
+
+/// The differential test of `tests/tests/packets`, optimised and at length.
+fn fuzz(flags: &Fuzz) -> Result<()> {
+    /// `SCENE` there.
+    const PACKETS_OF_A_SCENE: u64 = 4_000;
+
+    setup::run_all()?;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let mut cargo = as_root_runner(cargo());
+    cargo.env("SVCPROXY_PACKETS", flags.packets.to_string());
+    cargo.env("SVCPROXY_SEED", flags.seed.unwrap_or(now).to_string());
+    if let Some(packet) = flags.packet {
+        cargo.env(
+            "SVCPROXY_SCENE",
+            (packet.saturating_sub(1) / PACKETS_OF_A_SCENE).to_string(),
+        );
+    }
+    process::run(cargo.args([
+        "test",
+        "--release",
+        "--package=svcproxy-tests",
+        "--test=packets",
+        "differential",
+        "--",
+        "--nocapture",
+    ]))
 }
 
 fn test(filters: &[String]) -> Result<()> {

@@ -55,7 +55,7 @@ proptest! {
                 node.set_next_hop(party.ip(), crate::model::next_hop(7, 1500, delivery));
             }
         }
-        let verdict = if sent { Verdict::Send { ifindex: 7 } } else { Verdict::Route };
+        let verdict = if sent { Verdict { delivery, ifindex: 7 } } else { Verdict::ROUTE };
         for _ in 0..2 {
             let request = node.run(&packet(protocol, client, vip, "P.").payload(payload.clone()).ttl(ttl));
             prop_assert_eq!(request.verdict, Ok(verdict));

@@ -9,7 +9,7 @@ use svcproxy_common::{
 };
 
 use crate::{
-    model::{Frame, Ip, Node, Outcome, TcIn, TcOut, Xdp, packet, tcp},
+    model::{Frame, Ip, Node, Outcome, TcIn, TcOut, Xdp, judge, packet, tcp},
     node, vip,
 };
 
@@ -20,6 +20,13 @@ const HOP: NextHop = NextHop {
     dst_mac: [2, 0, 0, 0, 9, 1],
     src_mac: [2, 0, 0, 0, 9, 2],
 };
+
+const fn send(ifindex: u32) -> Verdict {
+    Verdict {
+        delivery: Delivery::XDP,
+        ifindex,
+    }
+}
 
 /// A node with one pod behind `hop`, and the two ends of a connection to it.
 fn behind(ip: Ip, hop: NextHop) -> (Node, SocketAddr, SocketAddr) {
@@ -41,7 +48,7 @@ fn a_packet_we_send_has_new_hardware_addresses_and_a_hop_less() {
         let (node, client, vip) = behind(ip, HOP);
         for left in [255, 64, 2] {
             let outcome = node.run(&tcp(client, vip, "S").ttl(left));
-            assert_eq!(outcome.verdict, Ok(Verdict::Send { ifindex: 7 }));
+            assert_eq!(outcome.verdict, Ok(send(7)));
             assert_eq!(outcome.bytes[..12], [HOP.dst_mac, HOP.src_mac].concat());
             assert_eq!(ttl(ip, &outcome.bytes), left - 1);
         }
@@ -56,30 +63,24 @@ fn a_packet_on_its_last_hop_is_the_kernel_s_only_where_we_would_send_it() {
             let frame = tcp(client, vip, "S").ttl(left);
             assert_eq!(sending.run(&frame).verdict, Err(Reason::TtlExpired));
             let routed = node(ip, 1).run(&frame);
-            assert_eq!(routed.verdict, Ok(Verdict::Route));
+            assert_eq!(routed.verdict, Ok(Verdict::ROUTE));
             assert_eq!(ttl(ip, &routed.bytes), left, "routing takes the hop");
         }
     }
 }
 
 #[test]
-fn each_hook_sends_only_its_own_way() {
+fn every_hook_names_the_way_that_routing_gave() {
     let run: [fn(&Node, &Frame) -> Outcome; 2] = [Node::run_at::<Xdp>, Node::run_at::<TcIn>];
     for ip in Ip::ALL {
-        for (delivery, sends) in [
-            (Delivery::XDP, [true, false]),
-            (Delivery::PEER, [false, true]),
-            (Delivery::ROUTING, [false, false]),
-        ] {
-            for (run, sends) in run.into_iter().zip(sends) {
+        for delivery in [Delivery::XDP, Delivery::PEER, Delivery::NEIGHBOUR, Delivery::ROUTING] {
+            for run in run {
                 let (node, client, vip) = behind(ip, NextHop { delivery, ..HOP });
-                let outcome = run(&node, &tcp(client, vip, "S"));
-                let verdict = if sends {
-                    Verdict::Send { ifindex: 7 }
-                } else {
-                    Verdict::Route
+                let expected = match delivery {
+                    Delivery::ROUTING => Verdict::ROUTE,
+                    delivery => Verdict { delivery, ifindex: 7 },
                 };
-                assert_eq!(outcome.verdict, Ok(verdict), "{delivery:?}");
+                assert_eq!(run(&node, &tcp(client, vip, "S")).verdict, Ok(expected));
             }
         }
     }
@@ -93,31 +94,48 @@ fn on_its_way_out_a_packet_is_translated_but_opens_nothing() {
         assert_eq!(node.run_at::<TcOut>(&syn).verdict, Err(Reason::NotAService));
         assert_eq!(node.entries(), [0, 0]);
         node.run_at::<TcIn>(&syn);
-        assert_eq!(node.run_at::<TcOut>(&syn).verdict, Ok(Verdict::Route), "routed already");
+        assert_eq!(node.run_at::<TcOut>(&syn).verdict, Ok(Verdict::ROUTE), "routed already");
     }
 }
 
 #[test]
-fn what_does_not_fit_the_next_hop_is_routed() {
+fn rule_22_what_does_not_fit_the_next_hop_and_may_not_be_cut_is_answered_with_its_mtu() {
     for ip in Ip::ALL {
         let headers = if ip == Ip::V4 { 40 } else { 60 };
-        for (length, options, sent) in [(1500, 0, true), (1501, 0, false), (1500, 3, true), (1501, 3, false)] {
+        for (length, options, fits) in [(1500, 0, true), (1501, 0, false), (1500, 3, true), (1501, 3, false)] {
             let (node, client, vip) = behind(ip, HOP);
             let payload = vec![7; length - headers - options * 4];
-            let outcome = node.run(&tcp(client, vip, "S").tcp_options(options).payload(payload));
+            let frame = tcp(client, vip, "S").tcp_options(options).payload(payload);
+            let outcome = node.run_bytes::<TcIn>(&frame.bytes(), 0);
+            let expected = if fits {
+                (Ok(send(7)), 0)
+            } else {
+                (Err(Reason::TooBig), 1500)
+            };
+            assert_eq!((outcome.verdict, outcome.mtu), expected, "{length} bytes");
+            let at_xdp = node.run_once::<Xdp>(&frame.bytes(), 0);
             assert_eq!(
-                matches!(outcome.verdict, Ok(Verdict::Send { .. })),
-                sent,
-                "{length} bytes"
+                at_xdp.verdict.err(),
+                (!fits).then_some(Reason::NotPlain),
+                "XDP cannot answer"
             );
-            assert_eq!(outcome.dst(), ip.pod(1, 8080));
         }
-        // The routed packet has no hop less: what fits again is sent again.
-        let (node, client, vip) = behind(ip, HOP);
-        for (length, sent) in [(1501, false), (1500, true)] {
-            let outcome = node.run(&tcp(client, vip, "S").payload(vec![7; length - headers]));
-            assert_eq!(ttl(ip, &outcome.bytes), if sent { 63 } else { 64 });
-        }
+    }
+}
+
+#[test]
+fn what_does_not_fit_and_may_be_cut_is_routed() {
+    let (node, client, vip) = behind(Ip::V4, HOP);
+    for (length, sent) in [(1501, false), (1500, true)] {
+        let mut bytes = tcp(client, vip, "S").payload(vec![7; length - 40]).bytes();
+        bytes[20] = 0; // "don't fragment"
+        judge::seal(&mut bytes);
+        let outcome = node.run_bytes::<TcIn>(&bytes, 0);
+        assert_eq!(outcome.verdict, Ok(if sent { send(7) } else { Verdict::ROUTE }));
+        assert_eq!(outcome.dst(), Ip::V4.pod(1, 8080));
+        judge::assert_valid(&outcome.bytes);
+        // Routing takes the hop itself.
+        assert_eq!(ttl(Ip::V4, &outcome.bytes), if sent { 63 } else { 64 });
     }
 }
 
@@ -135,7 +153,7 @@ fn a_packet_to_be_cut_apart_fits_when_its_parts_do() {
                 let frame = packet(protocol, client, vip(ip, protocol), ".");
                 let outcome = node.run_at::<TcIn>(&frame.payload(vec![7; 20_000]).segments(part + smaller));
                 assert_eq!(
-                    matches!(outcome.verdict, Ok(Verdict::Send { .. })),
+                    outcome.verdict.is_ok_and(|verdict| verdict != Verdict::ROUTE),
                     sent,
                     "{protocol} {part}"
                 );
@@ -152,26 +170,14 @@ fn the_next_hop_is_asked_again_once_a_second_in_each_direction() {
         node.set_next_hop(client.ip(), reply_hop);
         let pod = ip.pod(1, 8080);
         for flags in ["S", "."] {
-            assert_eq!(
-                node.run(&tcp(client, vip, flags)).verdict,
-                Ok(Verdict::Send { ifindex: 7 })
-            );
-            assert_eq!(
-                node.run(&tcp(pod, client, ".")).verdict,
-                Ok(Verdict::Send { ifindex: 8 })
-            );
+            assert_eq!(node.run(&tcp(client, vip, flags)).verdict, Ok(send(7)));
+            assert_eq!(node.run(&tcp(pod, client, ".")).verdict, Ok(send(8)));
         }
         node.set_next_hop(pod.ip(), NextHop { ifindex: 9, ..HOP });
         node.set_next_hop(client.ip(), NextHop::ROUTING);
-        assert_eq!(
-            node.run(&tcp(client, vip, ".")).verdict,
-            Ok(Verdict::Send { ifindex: 7 })
-        );
+        assert_eq!(node.run(&tcp(client, vip, ".")).verdict, Ok(send(7)));
         node.wait(1);
-        assert_eq!(
-            node.run(&tcp(client, vip, ".")).verdict,
-            Ok(Verdict::Send { ifindex: 9 })
-        );
-        assert_eq!(node.run(&tcp(pod, client, ".")).verdict, Ok(Verdict::Route));
+        assert_eq!(node.run(&tcp(client, vip, ".")).verdict, Ok(send(9)));
+        assert_eq!(node.run(&tcp(pod, client, ".")).verdict, Ok(Verdict::ROUTE));
     }
 }

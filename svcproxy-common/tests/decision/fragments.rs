@@ -16,7 +16,7 @@ use crate::{
 fn run(node: &Node, pieces: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let outcomes = pieces.iter().map(|piece| node.run_bytes::<TcIn>(piece, 0));
     let outcome = |outcome: crate::model::Outcome| {
-        assert_eq!(outcome.verdict, Ok(Verdict::Route));
+        assert_eq!(outcome.verdict, Ok(Verdict::ROUTE));
         outcome.bytes
     };
     outcomes.map(outcome).collect()

@@ -96,7 +96,7 @@ fn rule_22_an_error_about_a_request_reaches_the_client_who_sees_its_own_packet()
                             let outcome = node.arrive(&error);
                             assert_eq!(
                                 outcome.verdict,
-                                Ok(Verdict::Route),
+                                Ok(Verdict::ROUTE),
                                 "{ip:?} {protocol} {kind:?} {bytes}"
                             );
                             judge::assert_valid(&outcome.bytes);
@@ -129,7 +129,7 @@ fn rule_22_an_error_about_a_reply_reaches_the_endpoint() {
                             let outcome = node.arrive(&pieces::error(from, kind, 1280, &seen, bytes));
                             assert_eq!(
                                 outcome.verdict,
-                                Ok(Verdict::Route),
+                                Ok(Verdict::ROUTE),
                                 "{ip:?} {protocol} {kind:?} {bytes}"
                             );
                             judge::assert_valid(&outcome.bytes);
@@ -162,7 +162,7 @@ fn rule_22_the_mtu_is_kept_and_tags_do_no_harm() {
                 error.splice(12..12, [0x81, 0, 0, 7]);
             }
             let outcome = node.arrive(&error);
-            assert_eq!(outcome.verdict, Ok(Verdict::Route));
+            assert_eq!(outcome.verdict, Ok(Verdict::ROUTE));
             let at = judge::layers(&outcome.bytes).unwrap().transport;
             assert_eq!(outcome.bytes[at + 6..at + 8], 1280_u16.to_be_bytes());
             assert_quotes(&outcome.bytes, &sent, 8);
@@ -180,7 +180,7 @@ fn rule_22_an_error_on_its_way_out_is_translated_too() {
         } = connect(ip, UDP, 5353, false, 2);
         let error = pieces::error(ip.router(), kinds(ip)[0], 1280, &seen, 8);
         let outcome = node.run_bytes::<TcOut>(&error, 0);
-        assert_eq!(outcome.verdict, Ok(Verdict::Route));
+        assert_eq!(outcome.verdict, Ok(Verdict::ROUTE));
         judge::assert_valid(&outcome.bytes);
         assert_quotes(&outcome.bytes, &sent, 8);
     }
@@ -192,7 +192,7 @@ fn rule_22_a_quoted_packet_with_options_is_found() {
     let sent = tcp(Ip::V4.client(1, 5000), Ip::V4.vip(1, 80), "S").options(4);
     let seen = node.run(&sent).bytes;
     let outcome = node.arrive(&pieces::error(Ip::V4.router(), (3, 4), 1280, &seen, 8));
-    assert_eq!(outcome.verdict, Ok(Verdict::Route));
+    assert_eq!(outcome.verdict, Ok(Verdict::ROUTE));
     judge::assert_valid(&outcome.bytes);
     assert_quotes(&outcome.bytes, &sent.bytes(), 8);
 }
@@ -230,8 +230,8 @@ fn errors_that_are_about_nothing_of_ours_pass() {
         #[rustfmt::skip]
         let table = [
             ("about another connection", error(&foreign, 8), Some(Reason::NotAService)),
-            ("quoting three bytes", error(&seen, 3), Some(Reason::Truncated)),
-            ("quoting no transport header", error(&seen, 0), Some(Reason::Truncated)),
+            ("quoting three bytes", error(&seen, 3), Some(Reason::Malformed)),
+            ("quoting no transport header", error(&seen, 0), Some(Reason::Malformed)),
             ("an echo request with the same payload", pieces::error(ip.router(), echo, 0, &seen, 8), Some(Reason::OtherProtocol)),
             ("about a later fragment", error(&later, 8), (ip == Ip::V4).then_some(Reason::Malformed)),
         ];
@@ -255,7 +255,7 @@ fn an_error_cut_off_anywhere_is_left_alone_or_translated_whole() {
             let outcome = node.run_bytes::<TcIn>(&error[..length], 0);
             // The ports are the first four of the eight bytes quoted.
             match outcome.verdict {
-                Ok(verdict) => assert!(verdict == Verdict::Route && length >= error.len() - 4),
+                Ok(verdict) => assert!(verdict == Verdict::ROUTE && length >= error.len() - 4),
                 Err(reason) => assert!(
                     crate::passes(reason) && length < error.len() - 4,
                     "{length}: {reason:?}"
@@ -278,5 +278,19 @@ fn rule_22_errors_in_a_row_are_all_alike() {
         let outcomes: Vec<_> = (0..3).map(|_| node.arrive(&error)).collect();
         assert!(outcomes.iter().all(|outcome| *outcome == outcomes[0]));
         let _: SocketAddr = sockets(&pieces::quoted(&outcomes[0].bytes)).0;
+    }
+}
+
+#[test]
+fn what_is_quoted_lies_within_the_error_and_not_in_padding() {
+    for ip in Ip::ALL {
+        let connection = connect(ip, UDP, 5353, false, 1);
+        let error = pieces::error(ip.router(), kinds(ip)[0], 1280, &connection.request[1], 8);
+        let (at, headers) = if ip == Ip::V4 { (17, 20 + 8 + 20) } else { (19, 8 + 40) };
+        for (bytes, verdict) in [(3, Err(Reason::Malformed)), (4, Ok(Verdict::ROUTE))] {
+            let mut error = error.clone();
+            error[at] = headers + bytes;
+            assert_eq!(connection.node.arrive(&error).verdict, verdict, "{ip:?} {bytes}");
+        }
     }
 }

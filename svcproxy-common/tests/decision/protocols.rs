@@ -20,7 +20,7 @@ fn round_trip(ip: Ip, protocol: Protocol, edit: impl Fn(Frame) -> Frame) {
     let node = node(ip, 3);
     let (client, vip) = (ip.client(1, 5000), vip(ip, protocol));
     let request = node.run(&edit(packet(protocol, client, vip, "S")));
-    assert_eq!(request.verdict, Ok(Verdict::Route));
+    assert_eq!(request.verdict, Ok(Verdict::ROUTE));
     let (src, pod) = (request.src(), request.dst());
     assert_eq!(src, client);
     assert!((1..=3).any(|number| ip.pod(number, 0).ip() == pod.ip()), "{pod}");
@@ -52,7 +52,7 @@ fn rule_21_tags_stay_and_a_tagged_packet_is_routed() {
             node.tagged.set(hidden);
             let frame = tcp(ip.client(1, 5000), vip(ip, TCP), "S").vlans(tags);
             let outcome = node.run_at::<TcIn>(&frame);
-            let sent = outcome.verdict == Ok(Verdict::Send { ifindex: 7 });
+            let sent = outcome.verdict.is_ok_and(|verdict| verdict != Verdict::ROUTE);
             assert_eq!(sent, tags == 0 && !hidden, "the next hop may be of another VLAN");
             if !sent {
                 assert_eq!(outcome.bytes[..14 + tags * 4], frame.bytes()[..14 + tags * 4]);
@@ -152,7 +152,7 @@ fn rule_21_sctp_chunks_open_and_end_an_association() {
 fn xdp_leaves_all_but_plain_tcp_and_udp_to_another_program() {
     let plain = |frame: Frame, ip| {
         let verdict = node(ip, 1).run_once::<Xdp>(&frame.bytes(), 0).verdict;
-        verdict.is_ok_and(|verdict| verdict == Verdict::Route)
+        verdict.is_ok_and(|verdict| verdict == Verdict::ROUTE)
     };
     for ip in Ip::ALL {
         let syn = || tcp(ip.client(1, 5000), vip(ip, TCP), "S");

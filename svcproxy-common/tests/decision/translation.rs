@@ -16,13 +16,13 @@ fn a_request_goes_to_an_endpoint_and_its_reply_comes_from_the_service() {
                 let node = node(ip, 3);
                 let (client, vip) = (ip.client(1, port), vip(ip, protocol));
                 let request = node.run(&packet(client, vip));
-                assert_eq!(request.verdict, Ok(Verdict::Route));
+                assert_eq!(request.verdict, Ok(Verdict::ROUTE));
                 assert_eq!(request.src(), client);
                 let pod = request.dst();
                 assert!((1..=3).any(|number| pod.ip() == ip.pod(number, 0).ip()), "{pod}");
 
                 let reply = node.run(&packet(pod, client));
-                assert_eq!(reply.verdict, Ok(Verdict::Route));
+                assert_eq!(reply.verdict, Ok(Verdict::ROUTE));
                 assert_eq!((reply.src(), reply.dst()), (vip, client));
             }
         }
@@ -47,7 +47,7 @@ fn only_headers_that_must_change_do() {
         };
         let frame = frame(ip.client(1, 5000), vip(ip, protocol)).payload(vec![0xa5; 1000]);
         let outcome = node(ip, 3).run(&frame);
-        assert_eq!(outcome.verdict, Ok(Verdict::Route));
+        assert_eq!(outcome.verdict, Ok(Verdict::ROUTE));
         for index in changed(&frame.bytes(), &outcome.bytes) {
             assert!(
                 allowed.iter().any(|range| range.contains(&index)),

@@ -26,6 +26,10 @@ pub struct Node {
     pub reasons: Cell<[u64; Reason::ALL.len()]>,
     /// Whether packets carry a VLAN tag that is not in the frame.
     pub tagged: Cell<bool>,
+    /// Whether addresses without a route are this node's, which the kernel does not tell apart.
+    pub delivers_the_rest: Cell<bool>,
+    /// Routes to networks: family, octets that addresses begin with.
+    pub(super) networks: RefCell<Vec<(u8, Vec<u8>, HostRoute)>>,
     pub(super) routes: RefCell<HashMap<(u8, [u32; 4]), HostRoute>>,
 }
 
@@ -42,6 +46,8 @@ pub(super) struct HostRoute {
 pub struct Outcome {
     pub verdict: Result<Verdict, Reason>,
     pub bytes: Vec<u8>,
+    /// The MTU that the sender of a packet too big is told.
+    pub mtu: u16,
 }
 
 impl Outcome {
@@ -63,6 +69,8 @@ impl Node {
             now: Cell::new(1_000_000),
             reasons: Cell::new([0; Reason::ALL.len()]),
             tagged: Cell::new(false),
+            delivers_the_rest: Cell::new(false),
+            networks: RefCell::default(),
             routes: RefCell::default(),
         }
     }
@@ -87,6 +95,24 @@ impl Node {
         self.routes
             .borrow_mut()
             .insert(words(ip), HostRoute { next_hop, source });
+    }
+
+    /// The same, without an address, for all that begin with these octets and have no route of their own.
+    pub fn set_route_to<A: Address>(&self, octets: &[u8], next_hop: NextHop) {
+        let route = HostRoute { next_hop, source: None };
+        self.networks.borrow_mut().push((A::AF, octets.to_vec(), route));
+    }
+
+    pub(super) fn route<A: Address>(&self, dst: A) -> Option<HostRoute> {
+        let known = self.routes.borrow().get(&(A::AF, dst.fib())).copied();
+        known.or_else(|| {
+            let octets: Vec<u8> = dst.fib().iter().flat_map(|word| word.to_ne_bytes()).collect();
+            let size = if A::AF == V4Addr::AF { 4 } else { 16 };
+            let networks = self.networks.borrow();
+            let mut networks = networks.iter();
+            let found = networks.find(|(family, network, _)| *family == A::AF && octets[..size].starts_with(network));
+            found.map(|(_, _, route)| *route)
+        })
     }
 
     /// Says what the addresses of a network belong to: `10.244.0.0/16`.
@@ -171,16 +197,24 @@ impl Node {
     /// The same at one hook alone.
     pub fn run_once<H: Hook>(&self, bytes: &[u8], segment_payload: u32) -> Outcome {
         let packet = HostPacket::<H>::new(bytes, segment_payload, self);
-        let verdict = process(&packet, &self.tables);
-        let reason = verdict.err().unwrap_or(Reason::Translated);
+        let verdict = match process(&packet, &self.tables) {
+            Ok(verdict) if verdict.delivery == Delivery::RESET && !H::ANSWERS => Err(Reason::NotPlain),
+            Err(reason) if reason.fate() == Fate::Reject && !H::ANSWERS => Err(Reason::NotPlain),
+            verdict => verdict,
+        };
+        let reason = match verdict {
+            Ok(verdict) if verdict.delivery == Delivery::RESET => Reason::EndpointUnreachable,
+            verdict => verdict.err().unwrap_or(Reason::Translated),
+        };
         let mut counts = self.reasons.get();
         counts[reason as usize] += 1;
         self.reasons.set(counts);
         let outcome = Outcome {
             verdict,
             bytes: packet.bytes(),
+            mtu: packet.mtu(),
         };
-        if verdict.is_err() {
+        if reason != Reason::Translated {
             assert_eq!(outcome.bytes, bytes, "{verdict:?} changed the packet");
         }
         outcome

@@ -4,7 +4,7 @@ use std::{cell::Cell, marker::PhantomData};
 
 use svcproxy_common::{
     ChecksumChange, Packet, Route,
-    abi::{Address, Delivery, V6Addr},
+    abi::{Address, V6Addr},
     flow::NextHop,
     wire::{Be16, Wire},
 };
@@ -15,7 +15,8 @@ use super::Node;
 pub trait Hook {
     const ROUTED: bool = false;
     const PLAIN: bool = false;
-    const DELIVERY: Delivery = Delivery::PEER;
+    /// Whether it can answer a packet's sender; what cannot leaves that to the next.
+    const ANSWERS: bool = true;
     /// Who goes on with what this one defers.
     type Any: Hook;
 }
@@ -33,7 +34,7 @@ pub enum TcOutAny {}
 
 impl Hook for Xdp {
     const PLAIN: bool = true;
-    const DELIVERY: Delivery = Delivery::XDP;
+    const ANSWERS: bool = false;
     type Any = TcInAny;
 }
 
@@ -61,6 +62,7 @@ impl Hook for TcOutAny {
 pub(super) struct HostPacket<'a, H> {
     bytes: Vec<Cell<u8>>,
     segment_payload: u32,
+    mtu: Cell<u16>,
     node: &'a Node,
     hook: PhantomData<H>,
 }
@@ -70,9 +72,15 @@ impl<'a, H> HostPacket<'a, H> {
         Self {
             bytes: bytes.iter().copied().map(Cell::new).collect(),
             segment_payload,
+            mtu: Cell::new(0),
             node,
             hook: PhantomData,
         }
+    }
+
+    /// The MTU that was noted, or 0.
+    pub(super) fn mtu(&self) -> u16 {
+        self.mtu.get()
     }
 
     pub(super) fn bytes(&self) -> Vec<u8> {
@@ -83,7 +91,6 @@ impl<'a, H> HostPacket<'a, H> {
 impl<H: Hook> Packet for HostPacket<'_, H> {
     const ROUTED: bool = H::ROUTED;
     const PLAIN: bool = H::PLAIN;
-    const DELIVERY: Delivery = H::DELIVERY;
 
     fn opaque<T: Copy>(&self, value: T) -> T {
         value
@@ -113,18 +120,21 @@ impl<H: Hook> Packet for HostPacket<'_, H> {
     }
 
     fn route<A: Address>(&self, src: Option<A>, dst: A) -> Route<A> {
-        let known = self.node.routes.borrow().get(&(A::AF, dst.fib())).copied();
         // From a multicast address the kernel finds no way (`bpf_ipv6_fib_lookup`, net/core/filter.c).
         let from_multicast = src.is_some_and(|src| A::AF == V6Addr::AF && src.fib()[0].to_ne_bytes()[0] == 0xff);
-        let found = known.filter(|_| !from_multicast);
+        let found = self.node.route(dst).filter(|_| !from_multicast);
         Route {
-            next_hop: found
-                .map(|route| route.next_hop)
-                .filter(|hop| hop.delivery == H::DELIVERY)
-                .unwrap_or(NextHop::ROUTING),
+            next_hop: found.map_or(NextHop::ROUTING, |route| route.next_hop),
             source: found.and_then(|route| src.or(route.source.map(A::from_fib))),
+            here: found.is_none() && self.node.delivers_the_rest.get(),
         }
     }
+
+    fn note_mtu(&self, mtu: u16) {
+        self.mtu.set(mtu);
+    }
+
+    fn add_to_sum(&self, _: u16) {}
 
     fn fix_checksum(&self, field: &Be16, _offset: usize, change: ChecksumChange) -> bool {
         field.set(change.apply(field.get()));

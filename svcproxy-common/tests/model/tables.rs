@@ -13,7 +13,7 @@ use svcproxy_common::{
     Opening, Table, Tables,
     abi::{
         Address, AffinityEntry, AffinityKey, Backend, BackendKey, Config, FlowEntry, FlowKey, FragmentKey,
-        FragmentPorts, Network, ServiceEntry, ServiceKey, V4Addr, V6Addr,
+        FragmentPorts, Network, ServiceEntry, ServiceKey, SocketKey, SocketPeer, V4Addr, V6Addr,
     },
     flow::Live,
 };
@@ -90,6 +90,7 @@ pub struct FamilyTables<A: Address> {
     pub backends: HostMap<BackendKey, Backend<A>>,
     pub affinity: HostMap<AffinityKey<A>, Live<AffinityEntry>>,
     pub fragments: HostMap<FragmentKey<A>, FragmentPorts>,
+    pub sockets: HostMap<SocketKey<A>, SocketPeer<A>>,
     /// Networks with the number of leading bits that count; the longest counts.
     pub networks: RefCell<Vec<(A::Octets, u32, Network)>>,
     /// By number of the Service, the networks that its clients must be in.
@@ -114,6 +115,7 @@ impl<A: Side> FamilyTables<A> {
             backends: HostMap::new(),
             affinity: HostMap::new(),
             fragments: HostMap::new(),
+            sockets: HostMap::new(),
             networks: RefCell::default(),
             source_ranges: RefCell::default(),
             config: HostMap::new(),
@@ -326,5 +328,13 @@ impl<A: Side> Tables<A> for HostTables {
 
     fn set_affinity(&self, key: &AffinityKey<A>, entry: &AffinityEntry) {
         A::of(self).affinity.insert(*key, Live::new(*entry));
+    }
+
+    fn socket(&self, key: &SocketKey<A>) -> Option<SocketPeer<A>> {
+        A::of(self).sockets.get(key).copied()
+    }
+
+    fn set_socket(&self, key: &SocketKey<A>, peer: &SocketPeer<A>) {
+        A::of(self).sockets.insert(*key, *peer);
     }
 }

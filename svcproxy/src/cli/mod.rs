@@ -3,6 +3,7 @@
 mod changes;
 mod check;
 mod cleanup;
+pub mod explain;
 pub mod get;
 mod lock;
 mod network;
@@ -14,7 +15,8 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-pub use self::{check::check, get::get, node::NodeArgs, run::run};
+use self::explain::{Destination, Source};
+pub use self::{check::check, explain::explain, get::get, node::NodeArgs, run::run};
 use crate::datapath::{Sizes, links};
 
 /// Kubernetes Services from plain manifests, carried by XDP and tcx.
@@ -36,6 +38,9 @@ pub enum Command {
     Check(CheckArgs),
     /// Show what the datapath holds; needs no running daemon
     Get(GetArgs),
+    /// Say what would happen to a connection, and why, by asking the real program
+    #[command(after_long_help = EXPLAIN_HELP)]
+    Explain(Box<ExplainArgs>),
 }
 
 /// Where manifests come from.
@@ -93,6 +98,9 @@ pub struct RunArgs {
         action = ArgAction::Set
     )]
     pub auto_attach: bool,
+    /// Cgroup (v2) whose processes reach Services from the node itself; by default the root of the hierarchy
+    #[arg(long, value_name = "DIR")]
+    pub cgroup_root: Option<PathBuf>,
     /// Pins and state.
     #[command(flatten)]
     pub places: PlaceArgs,
@@ -120,6 +128,9 @@ pub struct SizeArgs {
     /// Clients remembered for sessionAffinity, of each family
     #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(64..))]
     pub affinity_entries: u32,
+    /// Sockets of the node's own processes that use Services, of each family; two entries each
+    #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(64..))]
+    pub socket_entries: u32,
     /// Addresses and ports of Services, of each family
     #[arg(long, value_name = "N", default_value_t = 131_072, value_parser = clap::value_parser!(u32).range(1..))]
     pub service_entries: u32,
@@ -137,6 +148,7 @@ impl SizeArgs {
             flows: self.flow_entries,
             pending: self.pending_entries,
             affinity: self.affinity_entries,
+            sockets: self.socket_entries,
             services: self.service_entries,
             backends: self.backend_entries,
             slots: self.backend_slots,
@@ -223,3 +235,49 @@ pub enum Output {
     /// YAML
     Yaml,
 }
+
+/// Flags of `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The client: address, or address:port where that matters; a pod, somebody outside, or this node
+    #[arg(value_name = "SRC[:PORT]", required_unless_present = "batch")]
+    pub src: Option<Source>,
+    /// Where it connects to; /tcp where no protocol is given
+    #[arg(value_name = "DST:PORT[/tcp|udp|sctp]", required_unless_present = "batch")]
+    pub dst: Option<Destination>,
+    /// File (or - for standard input) with a question on each line, SRC DST:PORT/PROTOCOL; blank lines and what
+    /// follows a # are skipped. Prints a line of JSON for each
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["src", "dst"])]
+    pub batch: Option<PathBuf>,
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: ExplainOutput,
+    /// The manifests; without any, the running datapath is asked.
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Pins and state.
+    #[command(flatten)]
+    pub places: PlaceArgs,
+}
+
+/// `explain -o`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum ExplainOutput {
+    /// Step by step, for people
+    #[default]
+    Text,
+    /// One object on one line
+    Json,
+}
+
+const EXPLAIN_HELP: &str = "\
+With -f the manifests and the node's flags are asked: no daemon, no interface, and nothing that runs is touched. Without
+-f the running datapath is: a copy of its tables, its client affinity, and the very connection if SRC:PORT has one.
+
+JSON: {\"verdict\":\"forward|drop|reject|pass\",\"service\":\"ns/name:port\"|null,\"backends\":[\"ip:port\",…],
+\"chosen\":\"ip:port\"|null,\"masquerade\":true|false,\"reason\":\"…\"}. The port of a Service is its name, or its number
+when it has none; where the Service has no such port, it is left out. `backends` are all that a new connection from SRC
+may reach; `masquerade` is about the chosen one. A line of --batch that is no question gets {\"error\":\"line N: …\"}, and
+the exit status is 1.
+
+Needs root: it loads the program into maps of its own, in a network namespace of its own, and leaves no trace.";

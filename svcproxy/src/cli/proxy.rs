@@ -6,7 +6,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::{
     RunArgs,
@@ -14,7 +14,7 @@ use super::{
     network::NodeNetwork,
 };
 use crate::{
-    datapath::{Datapath, DatapathError, links, sweep},
+    datapath::{Datapath, DatapathError, links, sockets, sweep},
     health::{Health, ServiceServers, health_checks},
     model::{Model, Node},
     plan::{self, Diff, Limits, UdpEndpoints},
@@ -63,8 +63,8 @@ impl<'a> Proxy<'a> {
         }
     }
 
-    /// Programs the maps, then attaches to the listed interfaces: to all of them, or to none that was not attached
-    /// before. Those of pods follow.
+    /// Programs the maps, then attaches to the listed interfaces and the node's sockets: to all of them, or to none that
+    /// was not attached before. Those of pods follow.
     pub(super) fn set_up(&mut self, model: Model, state: State) -> anyhow::Result<()> {
         self.apply(model, state)?;
         let dir = self.links_dir();
@@ -72,6 +72,7 @@ impl<'a> Proxy<'a> {
         let listed = self.network.attach_listed(self.datapath, &dir, self.args.mode.into());
         let attached = listed.and_then(|on_xdp| {
             self.on_xdp = on_xdp;
+            self.attach_to_sockets()?;
             self.attach_to_pods()
         });
         if attached.is_err() {
@@ -168,7 +169,7 @@ impl<'a> Proxy<'a> {
         self.datapath.maps.apply(&Diff::between(&current, &wanted))?;
 
         let udp = UdpEndpoints::of(&complete, &policy);
-        // A full table takes a good part of a second to look through.
+        // A full table takes the better part of a second to look through.
         if self.udp.as_ref().is_none_or(|before| before.lost(&udp)) {
             let removed = self.datapath.maps.forget_stale(&udp)?;
             if removed > 0 {
@@ -199,6 +200,31 @@ impl<'a> Proxy<'a> {
         let dir = self.links_dir();
         self.network.attach(self.datapath, &dir, &self.model)?;
         Ok(self.datapath.maps.set_interfaces(self.network.links(), &self.on_xdp)?)
+    }
+
+    /// Has this node's own processes reach Services, where there are cgroups.
+    fn attach_to_sockets(&mut self) -> anyhow::Result<()> {
+        let named = self.args.cgroup_root.clone();
+        let Some(cgroup) = named.map_or_else(sockets::cgroup_root, |named| Ok(Some(named)))? else {
+            warn!(
+                "no cgroup2 file system is mounted: this node's own processes do not reach Services until it is \
+                 (`mount -t cgroup2 none DIR`) and svcproxy is started again"
+            );
+            return Ok(());
+        };
+        self.datapath.attach_sockets(&self.links_dir(), &cgroup)?;
+        info!(
+            "sockets of this node's own processes: attached to cgroup {}",
+            cgroup.display()
+        );
+        if self.args.cgroup_root.is_none() && !sockets::is_root_cgroup(&cgroup) {
+            warn!(
+                "{} is not the root of this machine's cgroups: only processes below it reach Services; mount the host's \
+                 and name it with --cgroup-root",
+                cgroup.display()
+            );
+        }
+        Ok(())
     }
 
     fn links_dir(&self) -> PathBuf {

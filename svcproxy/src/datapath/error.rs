@@ -98,6 +98,25 @@ pub enum DatapathError {
         /// What the kernel said.
         source: ProgramError,
     },
+    /// What the flag names is no cgroup2 hierarchy.
+    #[error("{} is not in a cgroup2 file system; name a directory that is with --cgroup-root (`mount -t cgroup2` lists them)", .dir.display())]
+    NotCgroup2 {
+        /// What was named.
+        dir: PathBuf,
+    },
+    /// A program could not be attached to the node's sockets.
+    #[error("could not attach to the sockets of {} ({hook}): {}", .cgroup.display(), chain(.source))]
+    AttachSockets {
+        /// The cgroup.
+        cgroup: PathBuf,
+        /// The hook.
+        hook: &'static str,
+        /// What the kernel said.
+        source: ProgramError,
+    },
+    /// The kernel did not say which network namespace is ours.
+    #[error("cannot tell this network namespace from others (SO_NETNS_COOKIE, Linux 5.14): {0}")]
+    OwnNamespace(io::Error),
     /// A link could not be pinned.
     #[error("could not pin {}: {}", .path.display(), chain(.source))]
     Pin {
@@ -114,6 +133,14 @@ pub enum DatapathError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// No network namespace for a rehearsal.
+    #[error(
+        "could not make a network namespace to ask the program in ({0}): run svcproxy with sudo, or grant it CAP_SYS_ADMIN"
+    )]
+    Namespace(std::io::Error),
+    /// A program ended without counting its packet.
+    #[error("the program counted no reason for its verdict: that is a bug in svcproxy")]
+    NotCounted,
     /// The kernel's tick could not be found out.
     #[error("could not measure this kernel's clock: {0}")]
     Clock(String),

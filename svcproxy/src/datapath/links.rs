@@ -18,7 +18,7 @@ use aya::programs::{
     xdp::XdpLink,
 };
 
-use super::{Datapath, DatapathError, error::errno};
+use super::{Datapath, DatapathError, error::errno, sockets::SocketHook};
 use crate::network::Link;
 
 type Result<T> = std::result::Result<T, DatapathError>;
@@ -302,18 +302,19 @@ pub fn detach_all(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Detaches from every interface not in `keep`; returns the names of the links it removed.
+/// Detaches from every interface not in `keep`, and not from sockets; returns the names of the links it removed.
 ///
 /// # Errors
 ///
 /// When the directory or a pin in it cannot be changed.
 pub fn detach_others(dir: &Path, keep: &[Link]) -> Result<Vec<String>> {
     let names = |link: &Link| Hook::ALL.map(|hook| pin_name(link, hook));
-    keep_only(dir, &keep.iter().flat_map(names).collect::<Vec<_>>())
+    let sockets = SocketHook::ALL.map(SocketHook::pin_name);
+    keep_only(dir, &keep.iter().flat_map(names).chain(sockets).collect::<Vec<_>>())
 }
 
 /// Removes a pin; the link goes with its last reference.
-fn unpin(path: &Path) -> Result<()> {
+pub(super) fn unpin(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(DatapathError::io(path)(error)),
         _ => Ok(()),
@@ -327,6 +328,25 @@ fn pin_name(link: &Link, hook: Hook) -> String {
         link.name.replace('%', "%25").replace('.', "%2e"),
         link.index
     )
+}
+
+/// The interface and the hook of a pin.
+fn parse_pin_name(name: &str) -> Option<(String, Hook)> {
+    let ends = |hook: &Hook| name.strip_suffix(&format!("-{hook}"));
+    // One name may end with another: `after-xdp`.
+    let hook = Hook::ALL.into_iter().filter(|hook| ends(hook).is_some());
+    let hook = hook.max_by_key(|hook| hook.name().len())?;
+    let (link, _index) = ends(&hook)?.rsplit_once('-')?;
+    Some((link.replace("%2e", ".").replace("%25", "%"), hook))
+}
+
+/// The interfaces and the hooks that links are pinned for in a directory.
+///
+/// # Errors
+///
+/// When the directory cannot be read.
+pub fn attached(dir: &Path) -> Result<Vec<(String, Hook)>> {
+    Ok(pinned(dir)?.iter().filter_map(|name| parse_pin_name(name)).collect())
 }
 
 /// Who has the XDP hook that was refused to us.

@@ -12,15 +12,15 @@ use svcproxy_common::{
     Reason,
     abi::{
         Address, AffinityEntry, AffinityKey, Backend, BackendKey, Config, FlowEntry, FlowKey, FragmentKey,
-        FragmentPorts, Interface, LAYOUT_VERSION, Layout, Network, NetworkAddress, ServiceEntry, ServiceKey,
-        SourceRange, V4Addr, V6Addr,
+        FragmentPorts, Interface, LAYOUT_VERSION, Layout, Network, NetworkAddress, ServiceEntry, ServiceKey, SocketKey,
+        SocketPeer, SourceRange, V4Addr, V6Addr,
     },
 };
 
 mod elements;
 
-pub(super) use self::elements::delete;
 pub use self::elements::entries;
+pub(super) use self::elements::{delete, is_gone};
 use self::elements::{delete_prefixes, prefixes, put, put_prefixes};
 use super::{DatapathError, grace};
 use crate::plan::{Diff, FamilyMaps, FamilyStep, MapContents, Step, sets_of};
@@ -59,6 +59,8 @@ pub struct Family<A: MapKeys> {
     pub affinity: HashMap<MapData, AffinityKey<A>, AffinityEntry>,
     /// `fragments_`, the programs' own: kept pinned with the rest.
     pub fragments: HashMap<MapData, FragmentKey<A>, FragmentPorts>,
+    /// `sockets_`, likewise.
+    pub sockets: HashMap<MapData, SocketKey<A>, SocketPeer<A>>,
     /// `networks_`
     pub networks: LpmTrie<MapData, NetworkAddress<A>, Network>,
     /// `source_ranges_`
@@ -81,7 +83,7 @@ impl MapKeys for V6Addr {
 
 impl Maps {
     /// Names of all maps, as in the object and under the pin directory.
-    pub const NAMES: [&str; 23] = [
+    pub const NAMES: [&str; 25] = [
         "services_v4",
         "services_v6",
         "backends_v4",
@@ -101,6 +103,8 @@ impl Maps {
         "config_v6",
         "fragments_v4",
         "fragments_v6",
+        "sockets_v4",
+        "sockets_v6",
         "interfaces",
         "programs",
         "reasons",
@@ -241,6 +245,8 @@ where
     FlowEntry<A>: aya::Pod,
     AffinityKey<A>: aya::Pod,
     FragmentKey<A>: aya::Pod,
+    SocketKey<A>: aya::Pod,
+    SocketPeer<A>: aya::Pod,
     NetworkAddress<A>: aya::Pod,
     SourceRange<A>: aya::Pod,
     Config<A>: aya::Pod,
@@ -266,6 +272,7 @@ where
             networks: trie(source, "networks", A::SUFFIX)?,
             source_ranges: trie(source, "source_ranges", A::SUFFIX)?,
             fragments: typed(source, "fragments", A::SUFFIX)?,
+            sockets: typed(source, "sockets", A::SUFFIX)?,
             services: typed(source, "services", A::SUFFIX)?,
             backends: typed(source, "backends", A::SUFFIX)?,
             flows: typed(source, "flows", A::SUFFIX)?,

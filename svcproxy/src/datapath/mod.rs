@@ -1,6 +1,8 @@
 //! The kernel side as the control plane handles it: programs and maps are loaded or adopted ([`Datapath::load`]),
 //! plans are applied ([`Maps::apply`]), programs are attached ([`links`]), forgotten connections are swept
-//! ([`sweep`]), flows to endpoints that are gone removed ([`Maps::forget_stale`]), frames are tried out ([`trial`]). aya's types do not leave this module.
+//! ([`sweep`]), flows to endpoints that are gone removed ([`Maps::forget_stale`]), frames are tried out ([`trial`]),
+//! connections are rehearsed ([`rehearsal`]), the node's own sockets are led to endpoints ([`sockets`]). aya's types do
+//! not leave this module.
 
 mod clock;
 mod error;
@@ -10,6 +12,8 @@ pub mod links;
 mod maps;
 mod object;
 pub mod preflight;
+pub mod rehearsal;
+pub mod sockets;
 mod stale;
 pub mod sweep;
 pub mod trial;

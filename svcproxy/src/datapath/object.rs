@@ -5,10 +5,15 @@ use std::path::Path;
 use aya::{
     Ebpf, EbpfLoader,
     maps::MapInfo,
-    programs::{ProgramError, SchedClassifier, Xdp},
+    programs::{CgroupSockAddr, ProgramError, SchedClassifier, Xdp},
 };
 
-use super::{DatapathError, Maps, clock::Clock};
+use super::{
+    DatapathError, Maps,
+    clock::Clock,
+    links::Hook,
+    sockets::{self, SocketHook},
+};
 
 /// The object file that `build.rs` made of svcproxy-ebpf.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/svcproxy.bpf.o"));
@@ -22,6 +27,8 @@ pub struct Sizes {
     pub pending: u32,
     /// `affinity_v4` and `affinity_v6`, each; one entry a client and Service.
     pub affinity: u32,
+    /// `sockets_v4` and `sockets_v6`, each; two entries a socket of this node and Service.
+    pub sockets: u32,
     /// `services_v4` and `services_v6`, each.
     pub services: u32,
     /// `backends_v4` and `backends_v6`, each.
@@ -36,6 +43,7 @@ impl Sizes {
             "flows" => Some(self.flows),
             "pending" => Some(self.pending),
             "affinity" => Some(self.affinity),
+            "sockets" => Some(self.sockets),
             "services" => Some(self.services),
             "backends" => Some(self.backends),
             "backend_slots" => Some(self.slots),
@@ -64,6 +72,8 @@ impl Sizes {
             + flows(self.pending)
             + lru(self.affinity, 16, 8)
             + lru(self.affinity, 24, 8)
+            + lru(self.sockets, 24, 12)
+            + lru(self.sockets, 32, 24)
             + u64::from(self.slots) * 8
     }
 }
@@ -88,6 +98,41 @@ impl Datapath {
     ///
     /// When the kernel refuses, or when the pinned maps are of another layout.
     pub fn load(pin_dir: Option<&Path>, sizes: &Sizes) -> Result<Self, DatapathError> {
+        let mut datapath = Self::with_maps(pin_dir, sizes)?;
+        for program in ["svcproxy_in", "svcproxy_out", "svcproxy_after_xdp"] {
+            datapath.load_tc(program)?;
+        }
+        for program in Maps::SUCCESSORS {
+            datapath.load_successor(program)?;
+        }
+        for hook in SocketHook::ALL {
+            let program = hook.program();
+            datapath
+                .socket_program(hook)
+                .and_then(CgroupSockAddr::load)
+                .map_err(|source| DatapathError::Program { program, source })?;
+        }
+        let program = "svcproxy_xdp";
+        datapath
+            .xdp()
+            .and_then(Xdp::load)
+            .map_err(|source| DatapathError::Program { program, source })?;
+        Ok(datapath)
+    }
+
+    /// The program that takes incoming packets at tc, alone and in private maps.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub(super) fn load_tc_in(sizes: &Sizes) -> Result<Self, DatapathError> {
+        let mut datapath = Self::with_maps(None, sizes)?;
+        datapath.load_tc(Hook::TcIn.program())?;
+        Ok(datapath)
+    }
+
+    /// The maps, and the programs not yet loaded.
+    fn with_maps(pin_dir: Option<&Path>, sizes: &Sizes) -> Result<Self, DatapathError> {
         if let Some(dir) = pin_dir
             && Self::is_pinned(dir)
         {
@@ -95,10 +140,12 @@ impl Datapath {
             Maps::pinned(dir)?;
         }
         let clock = Clock::measure()?;
+        let namespace = sockets::own_namespace()?;
         let mut loader = EbpfLoader::new();
         loader
             .override_global("SECONDS_PER_JIFFY_32", &clock.seconds_per_jiffy_32, true)
-            .override_global("JIFFIES_AT_ZERO", &clock.jiffies_at_zero, true);
+            .override_global("JIFFIES_AT_ZERO", &clock.jiffies_at_zero, true)
+            .override_global("NETNS_COOKIE", &namespace, true);
         for name in Maps::NAMES {
             if let Some(entries) = sizes.of(name) {
                 loader.map_max_entries(name, entries);
@@ -109,41 +156,40 @@ impl Datapath {
         }
         let mut ebpf = loader.load(OBJECT)?;
         let maps = Maps::of_object(&mut ebpf, pin_dir)?;
-        let mut datapath = Self { ebpf, maps };
-        let tc = ["svcproxy_in", "svcproxy_out", "svcproxy_after_xdp"];
-        for program in tc.into_iter().chain(Maps::SUCCESSORS) {
-            datapath
-                .tc(program)
-                .and_then(SchedClassifier::load)
-                .map_err(|source| DatapathError::Program { program, source })?;
-        }
-        datapath.set_successors()?;
-        let program = "svcproxy_xdp";
-        datapath
-            .xdp()
-            .and_then(Xdp::load)
-            .map_err(|source| DatapathError::Program { program, source })?;
-        Ok(datapath)
+        Ok(Self { ebpf, maps })
     }
 
-    /// Tells the programs which others they go on to.
-    fn set_successors(&mut self) -> Result<(), DatapathError> {
-        let Self { ebpf, maps } = self;
-        for (index, program) in (0..).zip(Maps::SUCCESSORS) {
-            let loaded: Result<&SchedClassifier, _> = ebpf.program(program).expect("the object has it").try_into();
-            let fd = loaded.and_then(SchedClassifier::fd);
-            let fd = fd.map_err(|source| DatapathError::Program { program, source })?;
-            maps.successors
-                .set(index, fd, 0)
-                .map_err(DatapathError::map("programs"))?;
-        }
-        Ok(())
+    /// Loads a tc program by name.
+    fn load_tc(&mut self, program: &'static str) -> Result<(), DatapathError> {
+        self.tc(program)
+            .and_then(SchedClassifier::load)
+            .map_err(|source| DatapathError::Program { program, source })
+    }
+
+    /// Loads a program that others go on to, and tells them.
+    pub(super) fn load_successor(&mut self, program: &'static str) -> Result<(), DatapathError> {
+        self.load_tc(program)?;
+        let index = Maps::SUCCESSORS.iter().position(|name| *name == program);
+        let index = index.expect("one of them") as u32;
+        let loaded: Result<&SchedClassifier, _> = self.ebpf.program(program).expect("the object has it").try_into();
+        let fd = loaded.and_then(SchedClassifier::fd);
+        let fd = fd.map_err(|source| DatapathError::Program { program, source })?;
+        let successors = &mut self.maps.successors;
+        successors.set(index, fd, 0).map_err(DatapathError::map("programs"))
     }
 
     /// The XDP program.
     pub fn xdp(&mut self) -> Result<&mut Xdp, ProgramError> {
         self.ebpf
             .program_mut("svcproxy_xdp")
+            .expect("the object has this program")
+            .try_into()
+    }
+
+    /// The program of a socket hook.
+    pub(super) fn socket_program(&mut self, hook: SocketHook) -> Result<&mut CgroupSockAddr, ProgramError> {
+        self.ebpf
+            .program_mut(hook.program())
             .expect("the object has this program")
             .try_into()
     }

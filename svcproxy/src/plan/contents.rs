@@ -63,6 +63,13 @@ pub struct Prefix<T> {
     pub length: u32,
 }
 
+impl<T: Copy> Prefix<T> {
+    /// The network of a prefix of `networks_`.
+    pub(super) fn network<A: MapAddress<Octets = T>>(&self) -> Option<IpNet> {
+        IpNet::new(A::from_octets(self.data).ip(), u8::try_from(self.length).ok()?).ok()
+    }
+}
+
 /// The sets of a services entry: two, one, or for a cluster IP's other ports none.
 pub fn sets_of(entry: &ServiceEntry) -> impl Iterator<Item = EndpointSet> {
     let outside = (entry.outside != entry.inside).then_some(entry.outside);
@@ -76,6 +83,14 @@ impl MapContents {
     /// The entries of both families, without their keys.
     pub fn entries(&self) -> impl Iterator<Item = &ServiceEntry> {
         self.v4.services.values().chain(self.v6.services.values())
+    }
+
+    /// The networks of one family in which addresses belong to this.
+    pub fn networks_of(&self, what: Network, family: Family) -> Vec<IpNet> {
+        match family {
+            Family::V4 => self.v4.networks_of(what),
+            Family::V6 => self.v6.networks_of(what),
+        }
     }
 
     /// The keys of the backends of both families.
@@ -96,6 +111,11 @@ impl<A: MapAddress> FamilyMaps<A> {
         self.services
             .range(first..)
             .take_while(move |(key, _)| key.address == address)
+    }
+
+    fn networks_of(&self, what: Network) -> Vec<IpNet> {
+        let networks = self.networks.iter().filter(|(_, network)| **network == what);
+        networks.filter_map(|(prefix, _)| prefix.network::<A>()).collect()
     }
 
     /// The endpoints of one set, by number.

@@ -14,6 +14,7 @@ mod error;
 mod family;
 mod networks;
 mod numbers;
+mod reach;
 mod regions;
 mod serving;
 mod sets;
@@ -26,6 +27,7 @@ pub use self::{
     contents::{FamilyMaps, MapAddress, MapContents, Prefix, sets_of},
     diff::{Diff, FamilyStep, SlotRun, Step},
     error::PlanError,
+    reach::{Inconsistent, Reach},
     serving::{Serving, UdpEndpoints},
 };
 use self::{family::Planner, numbers::service_numbers};

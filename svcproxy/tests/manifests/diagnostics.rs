@@ -79,7 +79,7 @@ fn a_pipe_is_read_once_and_found_again_by_a_reload() {
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let service = "{apiVersion: v1, kind: Service, metadata: {name: kubia}, spec: {ports: [{port: 80}]}}";
     let read = || {
-        let input = input::read(&[pipe.clone()], &options(), &State::default());
+        let input = input::read(std::slice::from_ref(&pipe), &options(), &State::default());
         input.model.unwrap().services.len()
     };
     std::thread::scope(|scope| {

@@ -12,7 +12,7 @@ use svcproxy::{
     model::{Model, NodePolicy, Protocol},
     plan::{Diff, FamilyMaps, MapAddress, MapContents, plan},
 };
-use svcproxy_common::abi::{EndpointSet, V4Addr, V6Addr, Way};
+use svcproxy_common::abi::{EndpointSet, Way};
 
 use crate::{
     builder::LIMITS,
@@ -196,10 +196,7 @@ fn assert_serves(contents: &MapContents, model: &Model, policy: &NodePolicy) {
             for protocol in [Protocol::TCP, Protocol::SCTP] {
                 let dst = SocketAddr::new(dst, port);
                 let expected = decide(model, policy, src, dst, protocol);
-                let planned = match dst.ip() {
-                    IpAddr::V4(_) => outcome::<V4Addr>(contents, src, dst, protocol),
-                    IpAddr::V6(_) => outcome::<V6Addr>(contents, src, dst, protocol),
-                };
+                let planned = outcome(contents, src, dst, protocol);
                 let of_rules = (expected.reason, expected.backends.clone(), expected.masquerade);
                 assert_eq!(planned, of_rules, "{src} → {dst}/{protocol}");
             }

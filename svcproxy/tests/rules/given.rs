@@ -13,7 +13,6 @@ use svcproxy::{
     plan::{Limits, MapContents, plan},
     state::State,
 };
-use svcproxy_common::abi::{V4Addr, V6Addr};
 
 use crate::interpret::outcome;
 
@@ -173,10 +172,7 @@ impl Cluster {
                 "{client} → {destination}: {}",
                 expected.reason.description()
             );
-            let planned = match dst.ip() {
-                IpAddr::V4(_) => outcome::<V4Addr>(&maps, src, dst, protocol),
-                IpAddr::V6(_) => outcome::<V6Addr>(&maps, src, dst, protocol),
-            };
+            let planned = outcome(&maps, src, dst, protocol);
             let of_rules = (expected.reason, expected.backends, expected.masquerade);
             assert_eq!(planned, of_rules, "the plan, {client} → {destination}");
         }

@@ -20,6 +20,7 @@ fn attached(lab: &Lab) -> Vec<String> {
     let mut names: Vec<_> = names
         .map(|name| name.split('-').next().unwrap_or_default().to_owned())
         .collect();
+    names.retain(|name| name != "cgroup"); // the hooks of sockets
     names.sort();
     names.dedup();
     names

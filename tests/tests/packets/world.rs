@@ -52,6 +52,7 @@ const SIZES: Sizes = Sizes {
     flows: 32_768,
     pending: 32_768,
     affinity: 4_096,
+    sockets: 64,
     services: 512,
     backends: 2_048,
     slots: 65_536,
@@ -221,7 +222,7 @@ impl World {
             _ if reason == Reason::Translated => {}
             Fate::Reject if hook != Hook::Xdp => {}
             // XDP marks what it leaves to tc in front of the frame.
-            Fate::Reject | Fate::Defer => assert_eq!(outcome.frame[LEFT_TO_TC.len()..], *frame, "{reason:?}"),
+            Fate::Reject | Fate::Defer => assert!(outcome.frame.ends_with(frame), "{reason:?}"),
             fate => {
                 assert_eq!(outcome.action == Action::Drop, fate == Fate::Drop, "{reason:?}");
                 assert_eq!(outcome.frame, frame, "{reason:?} changed the frame");
@@ -236,8 +237,11 @@ impl World {
     }
 }
 
-/// What XDP puts before a frame that it leaves to tc.
-pub(crate) const LEFT_TO_TC: [u8; 4] = 0x7376_6370_u32.to_ne_bytes();
+/// What XDP puts before a frame that it leaves to tc: to look at, or to send by an interface.
+pub(crate) fn left_to_tc(ifindex: u32, delivery: Delivery) -> Vec<u8> {
+    let words = [0x7376_6370, ifindex, delivery as u32];
+    words.into_iter().flat_map(u32::to_ne_bytes).collect()
+}
 
 /// The fewest bytes of a frame with which the kernel runs a program (`bpf_prog_test_run_skb`, net/bpf/test_run.c: an skb
 /// has a whole IP header).
@@ -266,7 +270,8 @@ fn network() -> String {
     }
     commands += "address add 10.0.255.254/16 dev veth0\naddress add fd00:a::ffff/64 dev veth0 nodad\n\
                  address add 10.244.255.254/16 dev veth1\naddress add fd00:244::ffff/64 dev veth1 nodad\n\
-                 route add 10.245.0.0/16 dev veth0\nroute add fd00:245::/64 dev veth0\n";
+                 route add 10.245.0.0/16 dev veth0\nroute add fd00:245::/64 dev veth0\n\
+                 route add blackhole 10.250.0.0/16\nroute add blackhole fd00:250::/64\n";
     let [a, b, c, d, e, f] = NEIGHBOUR;
     let mac = format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
     for number in 1..=NEIGHBOURS {

@@ -106,7 +106,7 @@ fn key<K: aya::Pod>(prefix: &Prefix<K>) -> Key<K> {
 }
 
 /// Whether the kernel found no such key.
-fn is_gone(error: &MapError) -> bool {
+pub(in crate::datapath) fn is_gone(error: &MapError) -> bool {
     match error {
         MapError::KeyNotFound => true,
         MapError::SyscallError(error) => error.io_error.raw_os_error() == Some(nix::libc::ENOENT),

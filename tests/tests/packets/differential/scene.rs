@@ -49,15 +49,18 @@ impl Scene {
         let (hooks, deliveries) = *choose(random, &PLACES);
         let services: Vec<Service> = (0..random.u16(1..=5)).map(|number| service(random, number)).collect();
         let addresses = NODE_ADDRESSES.map(|ip| ip.parse().unwrap());
-        let addresses = addresses.into_iter().filter(|_| random.u8(..4) > 0);
+        let most = if random.u8(..4) == 0 { 0 } else { 3 };
+        let addresses = addresses.into_iter().filter(|_| random.u8(..4) < most);
         let model = Model {
             node: Node {
                 name: "node-0".into(),
                 addresses: addresses.collect(),
                 zone: random.bool().then(|| "zone-0".into()),
                 foreign_networks: subset(random, &["10.96.9.0/24", "fd00:10:96::900/120"]),
+                ..Node::default()
             },
             services,
+            ..Model::default()
         };
         let policy = policy(random);
         let targets = model
@@ -123,7 +126,7 @@ fn policy(random: &mut Rng) -> NodePolicy {
 }
 
 fn service(random: &mut Rng, number: u16) -> Service {
-    let families: &[Ip] = *choose(random, &[&[Ip::V4][..], &[Ip::V6], &[Ip::V4, Ip::V6]]);
+    let families = *choose::<&[Ip]>(random, &[&[Ip::V4][..], &[Ip::V6], &[Ip::V4, Ip::V6]]);
     let mut addresses = |first: u16| -> Vec<IpAddr> {
         let ips = families
             .iter()
@@ -194,10 +197,10 @@ fn endpoints(random: &mut Rng) -> Vec<Endpoint> {
         let host = random.u16(1..=3);
         let address = match random.u8(..16) {
             0 => ip.pod(NEIGHBOURS + 1, 0).ip(),
-            1 if ip == Ip::V4 => [10, 250, 0, 1].into(),
-            1 => [0xfd00, 0x250, 0, 0, 0, 0, 0, 1].into(),
-            2 => ip.client(host, 0).ip(),
-            3..=6 => ip.other_pod(host, 0).ip(),
+            1 | 2 if ip == Ip::V4 => [10, 250, 0, 1].into(),
+            1 | 2 => [0xfd00, 0x250, 0, 0, 0, 0, 0, 1].into(),
+            3 => ip.client(host, 0).ip(),
+            4..=6 => ip.other_pod(host, 0).ip(),
             _ => ip.pod(host, 0).ip(),
         };
         if endpoints

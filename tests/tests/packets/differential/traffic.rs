@@ -214,7 +214,7 @@ impl<'a> Traffic<'a> {
     /// Bytes that only begin like a packet.
     fn noise(&mut self) -> Vec<u8> {
         let random = &mut self.random;
-        let ethertype: &[u8] = *choose(
+        let ethertype = *choose::<&[u8]>(
             random,
             &[&[0x08, 0][..], &[0x86, 0xdd], &[0x81, 0, 0, 1, 8, 0], &[0x88, 0xa8]],
         );

@@ -1,6 +1,10 @@
 //! A host node with the same tables and the same neighbours as the kernel's, and the comparison of what both remember.
 
-use std::{collections::BTreeMap, fmt::Debug, net::IpAddr};
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    net::{IpAddr, SocketAddr},
+};
 
 use aya::{
     Pod,
@@ -12,7 +16,7 @@ use svcproxy::{
 };
 use svcproxy_common::{
     Reason, Table,
-    abi::{AffinityEntry, AffinityKey, FlowEntry, FlowKey, FragmentKey, V4Addr, V6Addr},
+    abi::{AffinityEntry, AffinityKey, Delivery, FlowEntry, FlowKey, FragmentKey, V4Addr, V6Addr},
     flow::{Live, NextHop, reverse_key},
 };
 
@@ -72,48 +76,62 @@ fn copy<A: Side>(from: &FamilyMaps<A>, to: &FamilyTables<A>) {
     }
 }
 
-/// What the kernel's routing says of every address that may be an endpoint's or a client's.
+/// What the kernel's routing says of every address.
 fn routes(node: &Node, world: &World, scene: &Scene) {
     let own = NODE_ADDRESSES.map(|ip| ip.parse::<IpAddr>().unwrap());
+    node.delivers_the_rest.set(true);
+    // The kernel does not know its hardware address.
+    let unresolved = |ifindex| NextHop {
+        delivery: Delivery::NEIGHBOUR,
+        ifindex,
+        mtu: u16::MAX,
+        dst_mac: [0; 6],
+        src_mac: [0; 6],
+    };
     for ip in Ip::ALL {
         let source = |first: usize| Some(own[first + usize::from(ip == Ip::V6)]);
-        for number in 1..=NEIGHBOURS + 1 {
-            for (socket, ifindex, mtu, mac, delivery, source) in [
-                (
-                    ip.client(number, 0),
-                    world.veth0,
-                    MTU_VETH0,
-                    2,
-                    scene.deliveries[0],
-                    source(0),
-                ),
-                (
-                    ip.other_pod(number, 0),
-                    world.veth0,
-                    MTU_VETH0,
-                    2,
-                    scene.deliveries[0],
-                    source(0),
-                ),
-                (
-                    ip.pod(number, 0),
-                    world.veth1,
-                    MTU_VETH1,
-                    3,
-                    scene.deliveries[1],
-                    source(2),
-                ),
-            ] {
-                let hop = delivery.filter(|_| number <= NEIGHBOURS).map(|delivery| NextHop {
-                    delivery,
+        let [veth0, veth1] = scene.deliveries;
+        for (of, ifindex, mtu, mac, delivery, source) in [
+            (
+                Ip::client as fn(Ip, u16, u16) -> SocketAddr,
+                world.veth0,
+                MTU_VETH0,
+                2,
+                veth0,
+                source(0),
+            ),
+            (Ip::other_pod, world.veth0, MTU_VETH0, 2, veth0, source(0)),
+            (Ip::pod, world.veth1, MTU_VETH1, 3, veth1, source(2)),
+        ] {
+            for number in 1..=NEIGHBOURS {
+                let hop = NextHop {
+                    delivery: delivery.unwrap_or(Delivery::NEIGHBOUR),
                     ifindex,
                     mtu,
                     dst_mac: NEIGHBOUR,
                     src_mac: [2, 0, 0, 0, 0, mac],
-                });
-                node.set_route(socket.ip(), hop.unwrap_or(NextHop::ROUTING), source);
+                };
+                node.set_route(of(ip, number, 0).ip(), hop, source);
+            }
+            node.set_route(of(ip, NEIGHBOURS + 1, 0).ip(), unresolved(ifindex), source);
+            match of(ip, 0, 0).ip() {
+                IpAddr::V4(network) => node.set_route_to::<V4Addr>(&network.octets()[..2], unresolved(ifindex)),
+                IpAddr::V6(network) => node.set_route_to::<V6Addr>(&network.octets()[..8], unresolved(ifindex)),
             }
         }
+    }
+    // What is this node's or everybody's, and black holes, nobody forwards.
+    let nowhere = [
+        "10.0.255.255",
+        "10.244.255.255",
+        "10.250.0.1",
+        "fd00:a::",
+        "fd00:244::",
+        "fd00:250::1",
+    ];
+    let nowhere = nowhere.map(|ip| ip.parse().unwrap());
+    for ip in own.into_iter().chain(nowhere) {
+        node.set_route(ip, NextHop::ROUTING, None);
     }
 }
 
@@ -167,26 +185,33 @@ where
         same("fragments", &theirs.fragments, fragments, |ports| ports)
     }
 
-    /// Compares what both remember of one packet's connection.
-    pub(super) fn compare_flow(self, key: FlowKey<A>) -> Result<(), String> {
+    /// Compares what both remember of one packet's connection. False when they differ in the time at least: the kernel
+    /// took it for another second.
+    pub(super) fn compare_flow(self, key: FlowKey<A>) -> Result<bool, String> {
         let mut keys = vec![key];
         for table in [Table::Flows, Table::Pending] {
             keys.extend(self.ours.table(table).get(&key).map(|entry| reverse_key(&key, entry)));
         }
-        for key in keys {
-            for table in [Table::Flows, Table::Pending] {
-                let ours = self.ours.table(table).get(&key).map(|entry| timeless(snapshot(entry)));
-                let theirs = match table {
-                    Table::Flows => &self.theirs.flows,
-                    Table::Pending => &self.theirs.pending,
-                };
-                let theirs = theirs.get(&key, 0).ok().map(timeless);
-                if ours != theirs {
-                    return Err(format!("{table:?} {key:?}\n  host   {ours:?}\n  kernel {theirs:?}"));
+        let tables = keys
+            .iter()
+            .flat_map(|key| [(Table::Flows, *key), (Table::Pending, *key)]);
+        let mut differ = None;
+        for (table, key) in tables {
+            let ours = self.ours.table(table).get(&key).map(snapshot);
+            let theirs = match table {
+                Table::Flows => &self.theirs.flows,
+                Table::Pending => &self.theirs.pending,
+            };
+            let theirs = theirs.get(&key, 0).ok();
+            match (ours, theirs) {
+                (Some(ours), Some(theirs)) if ours.last_seen != theirs.last_seen => return Ok(false),
+                _ if ours != theirs && differ.is_none() => {
+                    differ = Some(format!("{table:?} {key:?}\n  host   {ours:?}\n  kernel {theirs:?}"));
                 }
+                _ => {}
             }
         }
-        Ok(())
+        differ.map_or(Ok(true), Err)
     }
 
     /// Lets seconds pass for both: everything was last seen earlier.
@@ -197,7 +222,7 @@ where
             (&self.ours.pending, &mut self.theirs.pending),
         ] {
             for (key, mut entry) in ours.contents(snapshot) {
-                entry.last_seen = earlier(theirs.get(&key, 0).map_or(entry.last_seen, |entry| entry.last_seen));
+                entry.last_seen = earlier(entry.last_seen);
                 theirs.insert(key, entry, 0).unwrap();
                 ours.insert(key, Live::new(entry));
             }

@@ -1,7 +1,10 @@
 //! One packet's answers side by side: the program's and the host's byte for byte, both against checksums from scratch,
 //! and a connection's first packet against the rules themselves.
 
-use std::{fmt::Debug, net::SocketAddr};
+use std::{
+    fmt::Debug,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+};
 
 use svcproxy::{
     conformance::{self, decide},
@@ -10,7 +13,10 @@ use svcproxy::{
 };
 use svcproxy_common::{
     Fate, Reason, Verdict,
-    abi::Protocol::{SCTP, TCP, UDP},
+    abi::{
+        Delivery,
+        Protocol::{SCTP, TCP, UDP},
+    },
 };
 
 use super::scene::Scene;
@@ -20,7 +26,7 @@ use crate::{
         judge::{self, Layers},
         pieces,
     },
-    world::LEFT_TO_TC,
+    world::{NODE_ADDRESSES, left_to_tc},
 };
 
 /// What a program did.
@@ -35,50 +41,86 @@ fn equal<T: PartialEq + Debug>(what: &str, ours: T, theirs: T) -> Result<(), Str
 
 /// Compares the program with the host.
 pub(super) fn agree(hook: Hook, frame: &[u8], ours: &Outcome, theirs: &Theirs, veth0: u32) -> Result<(), String> {
-    let marked = || [&LEFT_TO_TC, frame].concat();
+    let marked = |ifindex, delivery, frame: &[u8]| [&left_to_tc(ifindex, delivery)[..], frame].concat();
+    let answered = |what: Answer| match answer(frame, what) {
+        // A processor that has sent its share this second drops silently.
+        Some(answer) if theirs.action == Action::Redirect => (Action::Redirect, answer),
+        _ => (Action::Drop, frame.to_vec()),
+    };
     let (action, bytes) = match ours.verdict {
-        Ok(Verdict::Route) => (Action::Pass, ours.bytes.clone()),
-        Ok(Verdict::Send { ifindex }) if hook == Hook::Xdp && ifindex == veth0 => {
-            (Action::Transmit, ours.bytes.clone())
-        }
-        Ok(Verdict::Send { .. }) => (Action::Redirect, ours.bytes.clone()),
+        Ok(Verdict::ROUTE) => (Action::Pass, ours.bytes.clone()),
+        Ok(Verdict { delivery, ifindex }) if hook == Hook::Xdp => match delivery {
+            Delivery::XDP if ifindex == veth0 => (Action::Transmit, ours.bytes.clone()),
+            Delivery::XDP => (Action::Redirect, ours.bytes.clone()),
+            _ => (Action::Pass, marked(ifindex, delivery, &ours.bytes)),
+        },
+        Ok(_) => (Action::Redirect, ours.bytes.clone()),
+        Err(Reason::TooBig) if hook != Hook::Xdp => answered(Answer::TooBig(ours.mtu)),
         Err(reason) => match reason.fate() {
             Fate::Pass => (Action::Pass, frame.to_vec()),
             Fate::Drop => (Action::Drop, frame.to_vec()),
-            Fate::Defer | Fate::Reject if hook == Hook::Xdp => (Action::Pass, marked()),
+            Fate::Defer | Fate::Reject if hook == Hook::Xdp => (Action::Pass, marked(0, Delivery::ROUTING, frame)),
             Fate::Defer => return Err(format!("{hook} deferred a packet twice")),
-            Fate::Reject => match answer(frame) {
-                // A processor that has sent its share this second drops silently.
-                Some(answer) if theirs.action == Action::Redirect => (Action::Redirect, answer),
-                _ => (Action::Drop, frame.to_vec()),
-            },
+            Fate::Reject => answered(Answer::Unreachable),
         },
     };
     equal("action", action, theirs.action)?;
     equal("bytes", &bytes, &theirs.frame)
 }
 
-/// The ICMP port unreachable for a frame; `None` where none is due.
-fn answer(frame: &[u8]) -> Option<Vec<u8>> {
-    let layers = judge::layers(frame).filter(|layers| layers.ip == 14)?;
-    let (kind, header, unicast) = match layers.src {
-        std::net::IpAddr::V4(ip) => {
-            let first = ip.octets()[0];
-            ((3, 3), 20, first != 0 && first != 127 && first < 224)
+/// What a packet's sender is told.
+#[derive(Clone, Copy)]
+enum Answer {
+    /// That nobody is there.
+    Unreachable,
+    /// What its way takes.
+    TooBig(u16),
+}
+
+/// The ICMP error about a frame; `None` where none is due.
+fn answer(frame: &[u8], what: Answer) -> Option<Vec<u8>> {
+    let (ethernet, packet) = frame.split_at(14);
+    let word = |offset: usize| usize::from(u16::from_be_bytes([packet[offset], packet[offset + 1]]));
+    let (src, dst, kinds, header, length, unicast): (IpAddr, IpAddr, _, _, _, _) = match ethernet[12..] {
+        [0x08, 0x00] => {
+            let address = |offset: usize| <[u8; 4]>::try_from(&packet[offset..offset + 4]).ok();
+            let unicast = !matches!(packet[12], 0 | 127 | 224..);
+            (
+                address(12)?.into(),
+                address(16)?.into(),
+                [(3, 3), (3, 4)],
+                20,
+                word(2),
+                unicast,
+            )
         }
-        std::net::IpAddr::V6(ip) => ((1, 4), 40, !ip.is_multicast() && !ip.is_unspecified()),
-    };
-    let length = match header {
-        20 => usize::from(u16::from_be_bytes([frame[16], frame[17]])),
-        _ => 40 + usize::from(u16::from_be_bytes([frame[18], frame[19]])),
+        [0x86, 0xdd] => {
+            let address = |offset: usize| <[u8; 16]>::try_from(&packet[offset..offset + 16]).ok();
+            let src = Ipv6Addr::from(address(8)?);
+            let unicast = !src.is_multicast() && !src.is_unspecified();
+            (
+                src.into(),
+                address(24)?.into(),
+                [(1, 4), (2, 0)],
+                40,
+                40 + word(4),
+                unicast,
+            )
+        }
+        _ => return None,
     };
     let quoted = [header + 20, header + 8].into_iter().find(|quoted| *quoted <= length)?;
     if !unicast {
         return None;
     }
-    let mut quoted_bytes = frame[14..frame.len().min(14 + quoted)].to_vec();
-    quoted_bytes.resize(quoted, 0);
-    let mut answer = pieces::error_quoting(layers.dst, layers.src, kind, 0, &frame[..14], &quoted_bytes);
+    // A packet cut off on its way has zeros behind its end.
+    let mut packet = packet[..packet.len().min(quoted)].to_vec();
+    packet.resize(quoted, 0);
+    let (kind, mtu) = match what {
+        Answer::Unreachable => (kinds[0], 0),
+        Answer::TooBig(mtu) => (kinds[1], mtu),
+    };
+    let mut answer = pieces::error_quoting(dst, src, kind, mtu, ethernet, &packet);
     answer[..12].rotate_left(6);
     Some(answer)
 }
@@ -141,7 +183,7 @@ pub(super) fn conforms(scene: &Scene, first: &First, ours: &Outcome) -> Result<(
     };
     // The rules know no tables: what is lost in them, or has no way on.
     let no_way = match reason {
-        Reason::NoSourcePort | Reason::NoSourceAddress | Reason::TtlExpired => true,
+        Reason::NoSourcePort | Reason::NoSourceAddress | Reason::TtlExpired | Reason::TooBig => true,
         Reason::EndpointMissing => scene.half_written,
         _ => false,
     };
@@ -163,14 +205,10 @@ pub(super) fn conforms(scene: &Scene, first: &First, ours: &Outcome) -> Result<(
     if !expected.backends.contains(&left.dst) {
         return fail("endpoint");
     }
-    if (left.src.ip() != first.src.ip()) != expected.masquerades(left.dst) && !is_own(scene, first.src) {
-        return fail("masquerade");
+    let own = NODE_ADDRESSES.map(|ip| ip.parse());
+    match expected.masquerades(left.dst) {
+        true if own.contains(&Ok(left.src.ip())) => Ok(()),
+        false if left.src.ip() == first.src.ip() => Ok(()),
+        _ => fail("masquerade"),
     }
-    Ok(())
-}
-
-/// Whether a client has the address that it would be masqueraded behind.
-fn is_own(scene: &Scene, client: SocketAddr) -> bool {
-    let own = crate::world::NODE_ADDRESSES.map(|ip| ip.parse());
-    own.contains(&Ok(client.ip())) || scene.model.node.addresses.contains(&client.ip())
 }
