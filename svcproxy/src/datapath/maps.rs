@@ -112,7 +112,7 @@ impl Maps {
     ];
 
     /// The programs that others go on to, by their index in `programs`.
-    pub(super) const SUCCESSORS: [&str; 2] = ["svcproxy_in_any", "svcproxy_out_any"];
+    pub(super) const SUCCESSORS: [&str; 3] = ["svcproxy_in_any", "svcproxy_out_any", "svcproxy_reorder"];
 
     /// The maps of loaded programs. Pinned ones of an earlier run must be of this layout.
     pub(super) fn of_object(ebpf: &mut Ebpf, pin_dir: Option<&Path>) -> Result<Self> {
