@@ -149,6 +149,7 @@ where
         masquerade,
         reply_key,
         entry,
+        tuple,
     } = tables.opening().ok_or(Reason::FlowTableFull)?;
     reply_key.dst = key.src;
     reply_key.dst_port = key.src_port;
@@ -159,7 +160,7 @@ where
     if *masquerade && !route.here {
         reply_key.dst = policy::masquerade_address(tables, route.source)?;
     }
-    ports::claim(tables, key, reply_key, now)?;
+    ports::claim(packet, tables, key, reply_key, tuple, now)?;
     let (vip, client) = ((key.dst, key.dst_port), (key.src, key.src_port));
     entry.fill(reply_key, vip, client, FlowState::AWAIT_REPLY, now);
     let stored = tables.set_flow(Table::Pending, reply_key, entry) && {

@@ -33,12 +33,13 @@ impl Verdict {
 /// What a program does with the packets of `entry` whose IP header is at `offset`. Sends when it can.
 #[inline(always)]
 pub fn verdict<A: Address, P: Packet>(packet: &P, entry: &Live<FlowEntry<A>>, offset: usize) -> Verdict {
-    // A tag is the kernel's to take off.
-    if P::ROUTED || offset != EthHdr::LEN || packet.tagged() {
+    let delivery = entry.delivery();
+    // A tag is the kernel's to take off; a reset goes back with it.
+    if P::ROUTED || offset != EthHdr::LEN || (packet.tagged() && delivery != Delivery::RESET) {
         return Verdict::ROUTE;
     }
     Verdict {
-        delivery: entry.delivery(),
+        delivery,
         ifindex: entry.ifindex(),
     }
 }

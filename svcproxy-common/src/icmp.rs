@@ -77,18 +77,16 @@ where
     let sender = if router == key.src { entry.src() } else { router };
     let outer_delta = checksum::delta(router.sum() + receiver.sum(), sender.sum() + entry.dst().sum());
     let sent = verdict != Verdict::ROUTE;
-    // The ICMP checksum makes up for the addresses.
-    packet.add_to_sum(checksum::combine(
-        F::rewrite(outer, sender, entry.dst(), outer_delta, sent),
-        checksum::inverse(outer_delta),
-    ));
+    let mut changed = F::rewrite(outer, sender, entry.dst(), outer_delta, sent);
 
     // An IPv4 header with its own checksum sums up to the same before and after. IPv6 addresses, the quoted ones and
-    // those of the pseudo-header, count.
+    // those of the pseudo-header, count, and this checksum makes up for them.
     let mut delta = port_delta;
     if F::Address::AF == V6Addr::AF {
         delta = checksum::combine(delta, checksum::combine(address_delta, outer_delta));
+        changed = checksum::combine(changed, checksum::inverse(outer_delta));
     }
+    packet.add_to_sum(changed);
     icmp.checksum.set(checksum::update(icmp.checksum.get(), delta));
     Ok(verdict)
 }

@@ -34,4 +34,4 @@ pub use delivery::Verdict;
 pub use packet::{ChecksumChange, Packet, Route};
 pub use process::process;
 pub use reason::{Fate, Reason};
-pub use tables::{Opening, Table, Tables};
+pub use tables::{Opening, SocketTuple, Table, Tables};

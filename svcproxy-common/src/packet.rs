@@ -1,7 +1,8 @@
 //! The packet as the decision code sees it: what each hook (XDP, tc, a host test) must provide.
 
 use crate::{
-    abi::Address,
+    SocketTuple,
+    abi::{Address, Protocol},
     checksum,
     flow::NextHop,
     wire::{Be16, Wire},
@@ -53,6 +54,9 @@ pub trait Packet {
 
     /// Notes what its way takes, in bytes, for the answer to a packet that is [too big](crate::Reason::TooBig).
     fn note_mtu(&self, mtu: u16);
+
+    /// Whether such a packet is for a connection of a process of this node.
+    fn has_socket<A: Address>(&self, tuple: &mut SocketTuple<A>, protocol: Protocol) -> bool;
 
     /// Adds to the sum over the whole packet that the hardware may have left with it (`CHECKSUM_COMPLETE`): the change of
     /// bytes that no checksum within the packet makes up for.

@@ -6,7 +6,7 @@
 //! one, may lead to the same endpoint. To the endpoint the two would be one connection.
 
 use crate::{
-    Reason, Table, Tables,
+    Packet, Reason, SocketTuple, Table, Tables,
     abi::{Address, FlowKey, FlowState},
     choice, connection, flow,
 };
@@ -17,17 +17,26 @@ const TRIED: u32 = 8;
 
 /// Gives `reply` (the key of the connection's reply) a destination port that no other connection has.
 #[inline(always)]
-pub fn claim<A, T>(tables: &T, key: &FlowKey<A>, reply: &mut FlowKey<A>, now: u32) -> Result<(), Reason>
+pub fn claim<A, P, T>(
+    packet: &P,
+    tables: &T,
+    key: &FlowKey<A>,
+    reply: &mut FlowKey<A>,
+    tuple: &mut SocketTuple<A>,
+    now: u32,
+) -> Result<(), Reason>
 where
     A: Address,
+    P: Packet,
     T: Tables<A>,
 {
+    let masqueraded = reply.dst != key.src;
     let (first, count) = match tables.config() {
-        Some(config) if reply.dst != key.src => (config.masquerade_port_first, config.masquerade_port_count),
+        Some(config) if masqueraded => (config.masquerade_port_first, config.masquerade_port_count),
         _ => (1024, 65_536 - 1024), // its own address: any unprivileged port
     };
     let mut turn = 0;
-    while !vacant(tables, reply, key, now) {
+    while !vacant(tables, reply, key, now) || masqueraded && has_socket(packet, reply, tuple) {
         if turn == TRIED {
             return Err(Reason::NoSourcePort);
         }
@@ -35,6 +44,17 @@ where
         turn += 1;
     }
     Ok(())
+}
+
+/// Whether a process of this node has a connection that such replies belong to: it shares the address with those who are
+/// masqueraded.
+#[inline(always)]
+fn has_socket<A: Address>(packet: &impl Packet, reply: &FlowKey<A>, tuple: &mut SocketTuple<A>) -> bool {
+    tuple.src = reply.src;
+    tuple.dst = reply.dst;
+    tuple.src_port = reply.src_port.to_be();
+    tuple.dst_port = reply.dst_port.to_be();
+    packet.has_socket(tuple, reply.protocol)
 }
 
 /// Whether replies with this key can be those of `key`'s connection. They cannot while another connection, through

@@ -26,6 +26,22 @@ pub struct Opening<A> {
     pub reply_key: FlowKey<A>,
     /// Entry of the reply direction, then of the original one.
     pub entry: FlowEntry<A>,
+    /// The reply's packets as the kernel is asked about them.
+    pub tuple: SocketTuple<A>,
+}
+
+/// A packet's addresses and ports as `bpf_sk_lookup_udp` and its like take them (`struct bpf_sock_tuple`).
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SocketTuple<A> {
+    /// Source address.
+    pub src: A,
+    /// Destination address.
+    pub dst: A,
+    /// Source port, network byte order.
+    pub src_port: u16,
+    /// Destination port, network byte order.
+    pub dst_port: u16,
 }
 
 /// Access to the maps of one family. References are into slots that the kernel may hand to another key once an entry

@@ -63,13 +63,19 @@ pub(crate) trait Answer: Family {
     /// RFC 1191 has the lower 16).
     const TOO_BIG: (u8, u8);
 
+    /// Type of an echo request.
+    const ECHO: u8;
+
     /// Length of the packet, bytes.
     fn length(header: &Self::Header) -> usize;
 
-    /// Whether an answer may be sent to an address.
-    fn is_unicast(address: Self::Address) -> bool;
+    /// What the fixed header says comes next.
+    fn protocol(header: &Self::Header) -> u8;
 
-    /// Whether the fixed header is all there is before `protocol`.
+    /// Whether the sender of such a packet may be told of an error.
+    fn answerable(header: &Self::Header) -> bool;
+
+    /// Whether the fixed header is all there is before a whole packet of `protocol`.
     fn leads(header: &Self::Header, protocol: u8) -> bool;
 
     /// Writes the answer's header, for `payload` bytes of `protocol`.
@@ -84,6 +90,7 @@ const HOPS: u8 = 64;
 impl Answer for V4 {
     const UNREACHABLE: (u8, u8) = (3, 3);
     const TOO_BIG: (u8, u8) = (3, 4);
+    const ECHO: u8 = 8;
 
     #[inline(always)]
     fn length(header: &Ipv4) -> usize {
@@ -91,15 +98,26 @@ impl Answer for V4 {
     }
 
     #[inline(always)]
-    fn is_unicast(address: V4Addr) -> bool {
-        // Neither "this network", loopback, multicast nor reserved (RFC 6890).
-        let [first, ..] = address.octets;
-        first != 0 && first != 127 && first < 224
+    fn protocol(header: &Ipv4) -> u8 {
+        header.protocol.get()
+    }
+
+    #[inline(always)]
+    fn answerable(header: &Ipv4) -> bool {
+        const OFFSET: u16 = 0x1fff_u16.to_be();
+
+        // Neither "this network", loopback, multicast nor reserved (RFC 6890), and of fragments the first (RFC 1122,
+        // section 3.2.2).
+        let [first, ..] = header.src.get().octets;
+        first != 0 && first != 127 && first < 224 && header.fragment.get() & OFFSET == 0
     }
 
     #[inline(always)]
     fn leads(header: &Ipv4, protocol: u8) -> bool {
-        header.version_ihl.get() == 0x45 && header.protocol.get() == protocol
+        const OFFSET_OR_MORE: u16 = 0x3fff_u16.to_be();
+
+        let plain = header.version_ihl.get() == 0x45 && header.fragment.get() & OFFSET_OR_MORE == 0;
+        plain && header.protocol.get() == protocol
     }
 
     #[inline(always)]
@@ -130,6 +148,7 @@ impl Answer for V4 {
 impl Answer for V6 {
     const UNREACHABLE: (u8, u8) = (1, 4);
     const TOO_BIG: (u8, u8) = (2, 0);
+    const ECHO: u8 = 128;
 
     #[inline(always)]
     fn length(header: &Ipv6) -> usize {
@@ -137,9 +156,15 @@ impl Answer for V6 {
     }
 
     #[inline(always)]
-    fn is_unicast(address: V6Addr) -> bool {
+    fn protocol(header: &Ipv6) -> u8 {
+        header.next_header.get()
+    }
+
+    #[inline(always)]
+    fn answerable(header: &Ipv6) -> bool {
         // Neither multicast nor unspecified (RFC 4443, section 2.4).
-        address.octets[0] != 0xff && address.bits() != 0
+        let src = header.src.get();
+        src.octets[0] != 0xff && src.bits() != 0
     }
 
     #[inline(always)]

@@ -86,7 +86,14 @@ fn refuse<F: Answer>(ctx: &TcContext, mtu: u16) -> Option<()> {
         length if length >= header_len + QUOTED[0] => header_len + QUOTED[0],
         _ => return None,
     };
-    if !F::is_unicast(client) || !within_budget() {
+    // Of ICMP only an echo request is answered: an error never is (RFC 1122, section 3.2.2; RFC 4443, section 2.4).
+    if F::protocol(refused) == F::ICMP {
+        let icmp: &Icmp = frame.at(EthHdr::LEN + header_len)?;
+        if !F::leads(refused, F::ICMP) || icmp.kind.get() != F::ECHO {
+            return None;
+        }
+    }
+    if !F::answerable(refused) || !within_budget() {
         return None;
     }
     let headers = header_len + size_of::<Icmp>();

@@ -68,7 +68,7 @@ fn turn<F: Answer>(ctx: &TcContext) -> Option<()> {
     segment.ports.dst.set(client_port);
     segment.sequence.set(sequence);
     segment.acknowledgment.set(0);
-    segment.data_offset.set((LENGTH / 4 << 4) as u8);
+    segment.data_offset.set(((LENGTH / 4) << 4) as u8);
     segment.flags.set(RST);
     segment.window.set(0);
     segment.urgent.set(0);
@@ -79,7 +79,7 @@ fn turn<F: Answer>(ctx: &TcContext) -> Option<()> {
         + u32::from(service_port)
         + (sequence & 0xffff)
         + (sequence >> 16)
-        + u32::from(u16::from_be_bytes([(LENGTH / 4 << 4) as u8, RST]).to_be());
+        + u32::from(u16::from_be_bytes([((LENGTH / 4) << 4) as u8, RST]).to_be());
     let new = !checksum::fold(words + answer::pseudo_header(TCP, service, client, LENGTH));
     let length_delta = checksum::delta(old_length.to_be().into(), LENGTH.to_be().into());
     let rest_delta = checksum::combine(!new, checksum::update(old, length_delta));

@@ -8,8 +8,8 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use svcproxy_common::{
-    ChecksumChange, Fate, Packet, Reason, Route, Verdict,
-    abi::{Address, Delivery},
+    ChecksumChange, Fate, Packet, Reason, Route, SocketTuple, Verdict,
+    abi::{Address, Delivery, Protocol},
     checksum, process,
     wire::{Be16, Wire},
 };
@@ -162,6 +162,12 @@ impl<const IN: bool, const PLAIN: bool> Packet for TcPacket<'_, IN, PLAIN> {
     #[inline(always)]
     fn note_mtu(&self, mtu: u16) {
         reject::note_mtu(self.ctx, mtu);
+    }
+
+    #[inline(always)]
+    fn has_socket<A: Address>(&self, tuple: &mut SocketTuple<A>, protocol: Protocol) -> bool {
+        // SAFETY: the context of the running program.
+        unsafe { fib::has_socket(self.ctx.as_ptr(), tuple, protocol) }
     }
 
     #[inline(always)]

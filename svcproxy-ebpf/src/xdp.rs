@@ -7,8 +7,8 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use svcproxy_common::{
-    ChecksumChange, Fate, Packet, Reason, Route, Verdict,
-    abi::{Address, Delivery},
+    ChecksumChange, Fate, Packet, Reason, Route, SocketTuple, Verdict,
+    abi::{Address, Delivery, Protocol},
     process,
     wire::{Be16, Field, Wire},
 };
@@ -126,6 +126,12 @@ impl Packet for XdpPacket<'_> {
 
     #[inline(always)]
     fn note_mtu(&self, _: u16) {} // tc answers, and finds it again
+
+    #[inline(always)]
+    fn has_socket<A: Address>(&self, tuple: &mut SocketTuple<A>, protocol: Protocol) -> bool {
+        // SAFETY: the context of the running program.
+        unsafe { fib::has_socket(self.ctx.as_ptr(), tuple, protocol) }
+    }
 
     #[inline(always)]
     fn add_to_sum(&self, _: u16) {} // XDP's frames have none

@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 
 use svcproxy_common::{
-    Reason, Verdict,
-    abi::{Delivery, Protocol},
+    Reason, Table, Verdict,
+    abi::{Delivery, FlowState, Protocol},
     flow::NextHop,
 };
 
 use crate::{
-    model::{Frame, Ip, Node, Outcome, TcIn, TcOut, Xdp, judge, packet, tcp},
+    model::{Frame, Ip, Node, Outcome, TcIn, TcOut, Xdp, packet, tcp},
     node, vip,
 };
 
@@ -72,15 +72,14 @@ fn a_packet_on_its_last_hop_is_the_kernel_s_only_where_we_would_send_it() {
 #[test]
 fn every_hook_names_the_way_that_routing_gave() {
     let run: [fn(&Node, &Frame) -> Outcome; 2] = [Node::run_at::<Xdp>, Node::run_at::<TcIn>];
+    let hops = [Delivery::XDP, Delivery::PEER, Delivery::NEIGHBOUR].map(|delivery| NextHop { delivery, ..HOP });
     for ip in Ip::ALL {
-        for delivery in [Delivery::XDP, Delivery::PEER, Delivery::NEIGHBOUR, Delivery::ROUTING] {
+        for hop in hops.into_iter().chain([NextHop::ROUTING]) {
+            let NextHop { delivery, ifindex, .. } = hop;
             for run in run {
-                let (node, client, vip) = behind(ip, NextHop { delivery, ..HOP });
-                let expected = match delivery {
-                    Delivery::ROUTING => Verdict::ROUTE,
-                    delivery => Verdict { delivery, ifindex: 7 },
-                };
-                assert_eq!(run(&node, &tcp(client, vip, "S")).verdict, Ok(expected));
+                let (node, client, vip) = behind(ip, hop);
+                let expected = Ok(Verdict { delivery, ifindex });
+                assert_eq!(run(&node, &tcp(client, vip, "S")).verdict, expected);
             }
         }
     }
@@ -127,13 +126,10 @@ fn rule_22_what_does_not_fit_the_next_hop_and_may_not_be_cut_is_answered_with_it
 fn what_does_not_fit_and_may_be_cut_is_routed() {
     let (node, client, vip) = behind(Ip::V4, HOP);
     for (length, sent) in [(1501, false), (1500, true)] {
-        let mut bytes = tcp(client, vip, "S").payload(vec![7; length - 40]).bytes();
-        bytes[20] = 0; // "don't fragment"
-        judge::seal(&mut bytes);
-        let outcome = node.run_bytes::<TcIn>(&bytes, 0);
+        let frame = tcp(client, vip, "S").payload(vec![7; length - 40]).may_be_cut();
+        let outcome = node.run_at::<TcIn>(&frame);
         assert_eq!(outcome.verdict, Ok(if sent { send(7) } else { Verdict::ROUTE }));
         assert_eq!(outcome.dst(), Ip::V4.pod(1, 8080));
-        judge::assert_valid(&outcome.bytes);
         // Routing takes the hop itself.
         assert_eq!(ttl(Ip::V4, &outcome.bytes), if sent { 63 } else { 64 });
     }
@@ -179,5 +175,36 @@ fn the_next_hop_is_asked_again_once_a_second_in_each_direction() {
         node.wait(1);
         assert_eq!(node.run(&tcp(client, vip, ".")).verdict, Ok(send(9)));
         assert_eq!(node.run(&tcp(pod, client, ".")).verdict, Ok(Verdict::ROUTE));
+    }
+}
+
+#[test]
+fn rule_27_a_client_whose_endpoint_is_lost_is_reset_until_its_syn_begins_anew() {
+    const RESET: Verdict = Verdict {
+        delivery: Delivery::RESET,
+        ifindex: 0,
+    };
+    for ip in Ip::ALL {
+        for tagged in [false, true] {
+            let (node, client, vip) = behind(ip, HOP);
+            let pod = ip.pod(1, 8080);
+            for (src, dst, flags) in [(client, vip, "S"), (pod, client, "S."), (client, vip, ".")] {
+                node.forward(&tcp(src, dst, flags));
+            }
+            node.lose(Protocol::TCP, client, vip);
+            node.tagged.set(tagged);
+            let sent = tcp(client, vip, ".");
+            assert_eq!(node.run_once::<Xdp>(&sent.bytes(), 0).verdict, Err(Reason::NotPlain));
+            for wait in [0, 0, 1] {
+                node.wait(wait);
+                let outcome = node.run_bytes::<TcIn>(&sent.bytes(), 0);
+                assert_eq!((outcome.verdict, outcome.bytes), (Ok(RESET), sent.bytes()));
+                let flow = node.flow(Protocol::TCP, client, vip);
+                assert_eq!(flow, Some((Table::Flows, FlowState::CLOSING)));
+            }
+            assert_eq!(node.run_at::<TcOut>(&sent).verdict, Ok(Verdict::ROUTE), "too late");
+            node.tagged.set(false);
+            assert_eq!(node.run_at::<TcIn>(&tcp(client, vip, "S")).verdict, Ok(send(7)));
+        }
     }
 }

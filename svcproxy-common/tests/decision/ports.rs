@@ -52,6 +52,19 @@ fn rule_18_two_clients_with_one_port_get_two_and_each_its_own_replies() {
 }
 
 #[test]
+fn rule_18_a_port_of_the_nodes_own_connections_is_taken() {
+    for ip in Ip::ALL {
+        for protocol in [TCP, UDP] {
+            let node = node(ip, protocol, 4_536);
+            node.own_ports.borrow_mut().insert(5000);
+            let seen = [5000, 5001].map(|port| open(&node, protocol, ip.client(1, port), ip.vip(1, 80)).unwrap());
+            assert!((61_000..=65_535).contains(&seen[0].port()), "{}", seen[0]);
+            assert_eq!(seen[1], SocketAddr::new(ip.node(), 5001));
+        }
+    }
+}
+
+#[test]
 fn rule_18_when_no_port_is_left_the_connection_is_dropped_and_the_others_live() {
     for ip in Ip::ALL {
         let node = node(ip, TCP, 4);

@@ -28,6 +28,7 @@ pub struct Frame {
     tcp_options: usize,
     vlans: usize,
     without_checksum: bool,
+    dont_fragment: bool,
     /// Payload bytes of the packets it will be cut into.
     pub segment_payload: u32,
     edits: Vec<(usize, u8)>,
@@ -94,6 +95,7 @@ pub fn udp(src: SocketAddr, dst: SocketAddr) -> Frame {
         tcp_options: 0,
         vlans: 0,
         without_checksum: false,
+        dont_fragment: true,
         segment_payload: 0,
         edits: Vec::new(),
         padding: 0,
@@ -160,6 +162,12 @@ impl Frame {
         self
     }
 
+    /// IPv4 without "don't fragment".
+    pub fn may_be_cut(mut self) -> Self {
+        self.dont_fragment = false;
+        self
+    }
+
     /// Writes a byte when all else is done, checksums included; counted from the IP header.
     pub fn edit(mut self, offset: usize, value: u8) -> Self {
         self.edits.push((14 + self.vlans * 4 + offset, value));
@@ -185,7 +193,8 @@ impl Frame {
                 let length = (header + transport.len()) as u16;
                 frame.extend([0x40 | (header / 4) as u8, 0]);
                 frame.extend(length.to_be_bytes());
-                frame.extend([0x12, 0x34, 0x40, 0, self.ttl, self.protocol(), 0, 0]);
+                let flags = if self.dont_fragment { 0x40 } else { 0 };
+                frame.extend([0x12, 0x34, flags, 0, self.ttl, self.protocol(), 0, 0]);
                 frame.extend([src.octets(), dst.octets()].concat());
                 frame.resize(frame.len() + self.options * 4, 1); // "no operation"
             }

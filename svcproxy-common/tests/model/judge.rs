@@ -273,6 +273,12 @@ pub fn seal(frame: &mut [u8]) {
     }
 }
 
+/// How far each checksum of a frame is off. A translation, even of a damaged packet, does not change that.
+pub fn errors(frame: &[u8]) -> Vec<(&'static str, u32)> {
+    let checksums = checksums(frame).into_iter();
+    checksums.map(|checksum| (checksum.name, checksum.error())).collect()
+}
+
 /// Fails when a checksum is wrong.
 pub fn assert_valid(frame: &[u8]) {
     for checksum in checksums(frame) {

@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
 };
 
@@ -28,6 +28,8 @@ pub struct Node {
     pub tagged: Cell<bool>,
     /// Whether addresses without a route are this node's, which the kernel does not tell apart.
     pub delivers_the_rest: Cell<bool>,
+    /// Ports that connections of the node's own processes have.
+    pub own_ports: RefCell<HashSet<u16>>,
     /// Routes to networks: family, octets that addresses begin with.
     pub(super) networks: RefCell<Vec<(u8, Vec<u8>, HostRoute)>>,
     pub(super) routes: RefCell<HashMap<(u8, [u32; 4]), HostRoute>>,
@@ -70,6 +72,7 @@ impl Node {
             reasons: Cell::new([0; Reason::ALL.len()]),
             tagged: Cell::new(false),
             delivers_the_rest: Cell::new(false),
+            own_ports: RefCell::default(),
             networks: RefCell::default(),
             routes: RefCell::default(),
         }
@@ -252,6 +255,21 @@ impl Node {
             IpAddr::V6(_) => of(self, &flow_key::<V6Addr>(protocol, src, dst)),
         };
         assert!(evicted, "no entry for {src} → {dst}");
+    }
+
+    /// Tells a direction's entry that its endpoint is out of reach, as the daemon does.
+    pub fn lose(&self, protocol: Protocol, src: SocketAddr, dst: SocketAddr) {
+        fn of<A: Side>(node: &Node, key: &FlowKey<A>) {
+            let tables = A::of(&node.tables);
+            let entry = tables.flows.get(key).or_else(|| tables.pending.get(key));
+            let entry = entry.expect("an entry to lose");
+            entry.set_ifindex(0);
+            entry.set_delivery(Delivery::RESET);
+        }
+        match src.ip() {
+            IpAddr::V4(_) => of(self, &flow_key::<V4Addr>(protocol, src, dst)),
+            IpAddr::V6(_) => of(self, &flow_key::<V6Addr>(protocol, src, dst)),
+        }
     }
 
     /// Numbers of entries of both families in `flows` and in `pending`.

@@ -3,8 +3,8 @@
 use std::{cell::Cell, marker::PhantomData};
 
 use svcproxy_common::{
-    ChecksumChange, Packet, Route,
-    abi::{Address, V6Addr},
+    ChecksumChange, Packet, Route, SocketTuple,
+    abi::{Address, Protocol, V6Addr},
     flow::NextHop,
     wire::{Be16, Wire},
 };
@@ -132,6 +132,10 @@ impl<H: Hook> Packet for HostPacket<'_, H> {
 
     fn note_mtu(&self, mtu: u16) {
         self.mtu.set(mtu);
+    }
+
+    fn has_socket<A: Address>(&self, tuple: &mut SocketTuple<A>, _: Protocol) -> bool {
+        self.node.own_ports.borrow().contains(&u16::from_be(tuple.dst_port))
     }
 
     fn add_to_sum(&self, _: u16) {}

@@ -126,25 +126,31 @@ pub fn error_quoting(
     ethernet: &[u8],
     quoted: &[u8],
 ) -> Vec<u8> {
+    let protocol = if src.is_ipv4() { 1 } else { 58 };
+    let [high, low] = mtu.to_be_bytes();
+    let icmp = [&[kind, code, 0, 0, 0, 0, high, low], quoted].concat();
+    plain(ethernet, src, dst, protocol, &icmp)
+}
+
+/// A packet behind nothing but an Ethernet and an IP header, its checksums written.
+pub fn plain(ethernet: &[u8], src: IpAddr, dst: IpAddr, protocol: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = ethernet.to_vec();
     match (src, dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
             frame.extend([0x45, 0]);
-            frame.extend((28 + quoted.len() as u16).to_be_bytes());
-            frame.extend([0, 0, 0, 0, 64, 1, 0, 0]);
+            frame.extend((20 + payload.len() as u16).to_be_bytes());
+            frame.extend([0, 0, 0, 0, 64, protocol, 0, 0]);
             frame.extend([src.octets(), dst.octets()].concat());
         }
         (IpAddr::V6(src), IpAddr::V6(dst)) => {
             frame.extend([0x60, 0, 0, 0]);
-            frame.extend((8 + quoted.len() as u16).to_be_bytes());
-            frame.extend([58, 64]);
+            frame.extend((payload.len() as u16).to_be_bytes());
+            frame.extend([protocol, 64]);
             frame.extend([src.octets(), dst.octets()].concat());
         }
         _ => panic!("{src} and {dst} are of two families"),
     }
-    frame.extend([kind, code, 0, 0, 0, 0]);
-    frame.extend(mtu.to_be_bytes());
-    frame.extend(quoted);
+    frame.extend(payload);
     judge::seal(&mut frame);
     frame
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use svcproxy_common::{
-    Opening, Table, Tables,
+    Opening, SocketTuple, Table, Tables,
     abi::{
         Address, AffinityEntry, AffinityKey, Backend, BackendKey, Config, FlowEntry, FlowKey, FragmentKey,
         FragmentPorts, Network, ServiceEntry, ServiceKey, SocketKey, SocketPeer, V4Addr, V6Addr,
@@ -123,6 +123,12 @@ impl<A: Side> FamilyTables<A> {
                 masquerade: false,
                 reply_key: key,
                 entry: FlowEntry::blank(A::UNSPECIFIED),
+                tuple: SocketTuple {
+                    src: A::UNSPECIFIED,
+                    dst: A::UNSPECIFIED,
+                    src_port: 0,
+                    dst_port: 0,
+                },
             }),
         }
     }

@@ -10,6 +10,7 @@ mod network;
 mod node;
 mod proxy;
 mod run;
+mod unreachable;
 
 use std::{net::SocketAddr, path::PathBuf};
 

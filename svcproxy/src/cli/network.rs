@@ -74,6 +74,16 @@ impl NodeNetwork {
         &self.snapshot.links
     }
 
+    /// The network as it was last read.
+    pub(super) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// What it is read with.
+    pub(super) fn monitor(&self) -> &Monitor {
+        &self.monitor
+    }
+
     /// Waits until the network has changed.
     pub(super) async fn changed(&mut self) {
         self.monitor.changed().await;

@@ -12,6 +12,7 @@ use super::{
     RunArgs,
     changes::{Reader, changes},
     network::NodeNetwork,
+    unreachable::Endpoints,
 };
 use crate::{
     datapath::{Datapath, DatapathError, links, sockets, sweep},
@@ -35,6 +36,7 @@ pub(super) struct Proxy<'a> {
     node: Node,
     /// The UDP endpoints that may have flows; `None` while the tables are as an earlier run left them.
     udp: Option<UdpEndpoints>,
+    endpoints: Endpoints,
     /// Names of the interfaces that run XDP.
     on_xdp: Vec<String>,
 }
@@ -59,6 +61,7 @@ impl<'a> Proxy<'a> {
             state: State::default(),
             node: Node::default(),
             udp: None,
+            endpoints: Endpoints::default(),
             on_xdp: Vec::new(),
         }
     }
@@ -122,6 +125,14 @@ impl<'a> Proxy<'a> {
         }
     }
 
+    /// Resets connections whose endpoint is out of reach. An error leaves it to the next time.
+    pub(super) async fn follow_endpoints(&mut self) {
+        let maps = &mut self.datapath.maps;
+        if let Err(error) = self.endpoints.follow(&self.network, &self.model, maps).await {
+            error!("connections to endpoints out of reach are not reset: {error:#}");
+        }
+    }
+
     /// What is due every now and then: forgotten connections are removed, and what the kernel has refused is tried
     /// again.
     ///
@@ -166,6 +177,8 @@ impl<'a> Proxy<'a> {
             backend_slots: self.args.sizes.backend_slots,
         };
         let wanted = plan::plan(&complete, &policy, &current, &limits)?;
+        self.endpoints.learn(&current);
+        self.endpoints.learn(&wanted);
         self.datapath.maps.apply(&Diff::between(&current, &wanted))?;
 
         let udp = UdpEndpoints::of(&complete, &policy);

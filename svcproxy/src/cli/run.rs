@@ -27,6 +27,10 @@ use crate::{
 /// How often forgotten connections are taken out of the tables, and what has failed is tried again.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
+/// How often it is looked whether endpoints can be reached, when nothing has changed: nobody tells when a neighbour has
+/// stopped to answer.
+const REACH_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Runs the proxy until SIGINT or SIGTERM, or removes it (`--cleanup`). Exits 1 when the input has errors.
 ///
 /// # Errors
@@ -106,10 +110,12 @@ async fn serve(args: &RunArgs) -> anyhow::Result<ExitCode> {
         }
         return Err(error);
     }
+    proxy.follow_endpoints().await;
     preflight_forwarding();
     info!("ready");
 
     let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+    let mut reach = tokio::time::interval(REACH_INTERVAL);
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
@@ -118,7 +124,9 @@ async fn serve(args: &RunArgs) -> anyhow::Result<ExitCode> {
             () = manifests.changed() => proxy.reload(),
             () = proxy.network.changed() => proxy.follow_network().await,
             _ = sweep.tick() => proxy.sweep()?,
+            _ = reach.tick() => {}
         }
+        proxy.follow_endpoints().await;
     }
     info!("ends; the datapath stays and forwards (`svcproxy --cleanup` removes it)");
     Ok(ExitCode::SUCCESS)

@@ -115,6 +115,7 @@ pub fn build(objects: &Objects, options: &Options, state: &State) -> Built {
         model: Some(Model {
             services,
             pods: pods::addresses_here(objects, &node),
+            ended: pods::ended(objects),
             node,
         }),
         diagnostics,

@@ -3,7 +3,11 @@
 //! In come validated objects, out goes a [`Model`], the only thing `plan` and the CLI know of the input. Pure: no
 //! I/O, no clock.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 pub use svcproxy_common::abi::Protocol;
@@ -37,6 +41,9 @@ pub struct Model {
     /// Addresses of the Pods that run on this node, or do not say where, in a network of their own, endpoints or not: they
     /// may be clients. Sorted.
     pub pods: Vec<IpAddr>,
+    /// Addresses that only Pods have that have ended (`Succeeded` or `Failed`), with the name of one. Not those of Pods
+    /// in the host's network.
+    pub ended: BTreeMap<IpAddr, String>,
     /// The node we are on.
     pub node: Node,
 }
@@ -85,6 +92,17 @@ pub struct Service {
     pub selector: BTreeMap<String, String>,
     /// `spec.ports`, in the manifest's order.
     pub ports: Vec<ServicePort>,
+}
+
+impl Model {
+    /// The addresses of endpoints that are ready or serve.
+    pub fn serving(&self) -> BTreeSet<IpAddr> {
+        let ports = self.services.iter().flat_map(|service| &service.ports);
+        let serving = ports
+            .flat_map(|port| &port.endpoints)
+            .filter(|endpoint| endpoint.ready || endpoint.serving);
+        serving.map(|endpoint| endpoint.address).collect()
+    }
 }
 
 impl Service {

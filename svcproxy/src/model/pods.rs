@@ -28,15 +28,33 @@ fn runs(pod: &Pod) -> bool {
     !matches!(phase, Some("Failed" | "Succeeded"))
 }
 
+fn is_on_host(pod: &Pod) -> bool {
+    pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true)
+}
+
+/// The addresses that Pods had which have ended and that no Pod has now, with the name of one. A Pod in the host's
+/// network leaves its address to the host.
+pub(super) fn ended(objects: &Objects) -> BTreeMap<IpAddr, String> {
+    let pods = || objects.pods.iter().map(|pod| &pod.object);
+    let taken: BTreeSet<IpAddr> = pods().filter(|pod| runs(pod)).flat_map(addresses).collect();
+    let mut ended = BTreeMap::new();
+    for pod in pods().filter(|pod| !runs(pod) && !is_on_host(pod)) {
+        for ip in addresses(pod).into_iter().filter(|ip| !taken.contains(ip)) {
+            ended.insert(ip, pod.metadata.name.clone().unwrap_or_default());
+        }
+    }
+    ended
+}
+
 /// The addresses of Pods that run on this node, or do not say where, in a network of their own. Sorted.
 pub(super) fn addresses_here(objects: &Objects, node: &Node) -> Vec<IpAddr> {
     let here = |pod: &&Pod| {
-        let spec = pod.spec.as_ref();
-        let on_host = spec.and_then(|spec| spec.host_network) == Some(true);
-        let elsewhere = spec
+        let elsewhere = pod
+            .spec
+            .as_ref()
             .and_then(|spec| spec.node_name.as_ref())
             .is_some_and(|name| *name != node.name);
-        runs(pod) && !on_host && !elsewhere
+        runs(pod) && !is_on_host(pod) && !elsewhere
     };
     let pods = objects.pods.iter().map(|pod| &pod.object).filter(here);
     let found: BTreeSet<IpAddr> = pods.flat_map(addresses).collect();

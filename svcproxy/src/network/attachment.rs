@@ -1,15 +1,11 @@
 //! Which interfaces the packets of pods come by: there the programs must be attached, or replies of masqueraded
 //! connections, which are addressed to the node, and connections that pods open to Services would pass untranslated.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    fmt,
-    net::IpAddr,
-};
+use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 use ipnet::IpNet;
 
-use super::{Link, Route, Snapshot};
+use super::{Link, Route, Snapshot, routing::Routing};
 
 /// What makes an interface one of the pods'.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,38 +69,4 @@ pub fn interfaces_of_pods(
         found.entry(index).or_insert(what);
     }
     found
-}
-
-/// Routes by prefix length and destination: the answer for one of many endpoints must not take a look at every route.
-struct Routing<'a> {
-    own: BTreeSet<IpAddr>,
-    by_length: BTreeMap<u8, HashMap<IpNet, Vec<&'a Route>>>,
-}
-
-impl<'a> Routing<'a> {
-    fn of(snapshot: &'a Snapshot) -> Self {
-        let mut by_length: BTreeMap<u8, HashMap<IpNet, Vec<&Route>>> = BTreeMap::new();
-        for route in &snapshot.routes {
-            let of_length = by_length.entry(route.destination.prefix_len()).or_default();
-            of_length.entry(route.destination.trunc()).or_default().push(route);
-        }
-        Self {
-            own: snapshot.addresses.iter().map(|own| own.ip).collect(),
-            by_length,
-        }
-    }
-
-    /// The best routes to an address, several where there are several next hops; none for the node's own addresses.
-    fn routes(&self, ip: IpAddr) -> impl Iterator<Item = &'a Route> {
-        let longest = self.by_length.iter().rev().find_map(|(length, routes)| {
-            let network = IpNet::new(ip, *length).ok()?.trunc();
-            routes.get(&network)
-        });
-        let routes = longest
-            .filter(|_| !self.own.contains(&ip))
-            .map_or(&[][..], Vec::as_slice);
-        let best = routes.iter().map(|route| route.metric).min();
-        let routes = routes.iter().copied();
-        routes.filter(move |route| Some(route.metric) == best)
-    }
 }

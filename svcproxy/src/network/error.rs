@@ -8,7 +8,7 @@ pub enum NetworkError {
     /// The kernel's view of the network could not be read.
     #[error("could not read {what} from netlink: {reason}")]
     Netlink {
-        /// Interfaces, addresses or routes.
+        /// Interfaces, addresses, routes or neighbours.
         what: &'static str,
         /// What netlink said.
         reason: String,

@@ -2,7 +2,8 @@
 //!
 //! [`Monitor`] reads it by netlink into a [`Snapshot`] and says when it has changed. From a snapshot follow, without
 //! any I/O, the node's own addresses ([`node_addresses`]), the real networks that a service range would swallow
-//! ([`overlaps`]) and the interfaces by which pods' packets come ([`interfaces_of_pods`]).
+//! ([`overlaps`]), the interfaces by which pods' packets come ([`interfaces_of_pods`]) and the endpoints that are out of
+//! reach ([`Reach`]).
 
 #![forbid(unsafe_code)]
 
@@ -11,7 +12,10 @@ mod attachment;
 mod error;
 mod link;
 mod monitor;
+mod neighbours;
 mod overlap;
+mod reach;
+mod routing;
 mod snapshot;
 
 pub use self::{
@@ -20,6 +24,8 @@ pub use self::{
     error::NetworkError,
     link::Link,
     monitor::Monitor,
+    neighbours::Neighbours,
     overlap::{Overlap, overlaps},
+    reach::{Evidence, OutOfReach, Reach},
     snapshot::{Address, Route, Snapshot},
 };

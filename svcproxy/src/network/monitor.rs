@@ -1,18 +1,21 @@
 //! The node's network by netlink: read as a whole, and watched for changes.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use futures_channel::mpsc::UnboundedReceiver;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use netlink_packet_core::NetlinkMessage;
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage, route::RouteMessage};
+use netlink_packet_route::{
+    AddressFamily, RouteNetlinkMessage,
+    route::{RouteAddress, RouteAttribute, RouteMessage},
+};
 use rtnetlink::{
     MulticastGroup, new_connection, new_multicast_connection,
     sys::{AsyncSocket as _, SocketAddr},
 };
 use tokio::time::{Instant, sleep_until};
 
-use super::{Address, Link, NetworkError, Route, Snapshot};
+use super::{Address, Link, Neighbours, NetworkError, Route, Snapshot};
 
 /// How long a change may draw others after it: an interface comes with addresses and routes, one message each.
 const SETTLING: Duration = Duration::from_millis(100);
@@ -97,6 +100,47 @@ impl Monitor {
             routes.extend(Route::of(&message.map_err(NetworkError::netlink("routes"))?));
         }
         Ok(routes)
+    }
+
+    /// The neighbours as they are now.
+    ///
+    /// # Errors
+    ///
+    /// When netlink fails.
+    pub async fn neighbours(&self) -> Result<Neighbours, NetworkError> {
+        let messages: Vec<_> = self
+            .handle
+            .neighbours()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(NetworkError::netlink("neighbours"))?;
+        Ok(messages.iter().collect())
+    }
+
+    /// Whether the kernel has any way to an address: tables other than the main one, which a [`Snapshot`] leaves out,
+    /// and rules that choose between them included.
+    ///
+    /// # Errors
+    ///
+    /// When netlink fails.
+    pub async fn has_way_to(&self, ip: IpAddr) -> Result<bool, NetworkError> {
+        let mut message = RouteMessage::default();
+        let (family, destination, length) = match ip {
+            IpAddr::V4(ip) => (AddressFamily::Inet, RouteAddress::Inet(ip), 32),
+            IpAddr::V6(ip) => (AddressFamily::Inet6, RouteAddress::Inet6(ip), 128),
+        };
+        message.header.address_family = family;
+        message.header.destination_prefix_length = length;
+        message.attributes.push(RouteAttribute::Destination(destination));
+        let mut answer = std::pin::pin!(self.handle.route().get(message).execute());
+        match answer.next().await {
+            Some(Ok(_)) => Ok(true),
+            // Unreachable, prohibited or a blackhole.
+            None | Some(Err(rtnetlink::Error::NetlinkError(_))) => Ok(false),
+            Some(Err(error)) => Err(NetworkError::netlink("a route")(error)),
+        }
     }
 
     /// Lets [`changed`](Self::changed) return soon, whether anything changes or not.

@@ -27,6 +27,14 @@ pub struct MapContents {
     pub slots: BTreeMap<u32, Arc<[u32]>>,
 }
 
+impl MapContents {
+    /// The addresses of all endpoints.
+    pub fn endpoints(&self) -> impl Iterator<Item = IpAddr> {
+        let v4 = self.v4.backends.values().map(|backend| backend.address.ip());
+        v4.chain(self.v6.backends.values().map(|backend| backend.address.ip()))
+    }
+}
+
 /// Contents of the maps of one address family.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FamilyMaps<A: Address> {

@@ -4,3 +4,4 @@ mod addresses;
 mod attachment;
 mod given;
 mod overlap;
+mod reach;

@@ -3,9 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use svcproxy::{
-    model::{
-        Endpoint, Model, Node, NodePolicy, Protocol, Service, ServiceName, ServicePort, ServiceType, TrafficPolicy,
-    },
+    model::{Endpoint, Model, NodePolicy, Protocol, Service, ServiceName, ServicePort, ServiceType, TrafficPolicy},
     plan::{Limits, MapContents, plan},
 };
 
@@ -18,8 +16,7 @@ pub(crate) fn model(services: impl IntoIterator<Item = ServiceBuilder>) -> Model
     services.sort_by(|one, other| one.name.cmp(&other.name));
     Model {
         services,
-        pods: Vec::new(),
-        node: Node::default(),
+        ..Model::default()
     }
 }
 

@@ -25,8 +25,8 @@ pub(crate) fn models() -> impl Strategy<Value = Model> {
         });
         let mut model = Model {
             services: services.collect(),
-            pods: Vec::new(),
             node: node(),
+            ..Model::default()
         };
         drop_conflicts(&mut model);
         model

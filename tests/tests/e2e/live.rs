@@ -28,23 +28,6 @@ over_xdp_and_tc!(
     a_hangup_reads_the_manifests_again,
 );
 
-impl Scenario {
-    /// Replaces one manifest as an editor does, and waits until svcproxy has said so.
-    fn replace(&self, name: &str, text: &str, says: &str) {
-        let before = self.daemon.log().len();
-        let path = self.lab.directory().join("manifests").join(name);
-        let new = path.with_extension("new");
-        fs::write(&new, text).unwrap();
-        fs::rename(new, path).unwrap();
-        self.daemon.wait_for(says, before).unwrap();
-    }
-
-    /// Makes these the endpoints of `kubia`.
-    fn set_pods<'a>(&self, endpoints: impl IntoIterator<Item = &'a Pod>) {
-        self.replace("pods.yaml", &pods(endpoints), "INFO reloaded");
-    }
-}
-
 /// Requests without a pause, each over a connection of its own, while the endpoints change ten times.
 fn rule_28_endpoints_change_under_load_and_nothing_fails(mode: &str) {
     let scenario = Scenario::new(mode);

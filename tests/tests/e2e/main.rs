@@ -27,6 +27,7 @@ mod restart;
 mod scenario;
 mod transfer;
 mod udp;
+mod unreachable;
 mod verdicts;
 
 /// Turns `fn case(mode: &str)` into the tests `case::xdp` and `case::tc`.

@@ -1,6 +1,9 @@
 //! The usual scene: three pods behind the Service `kubia` of both families, svcproxy in the node.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+};
 
 use svcproxy_tests::{
     client::{self, Tally},
@@ -92,6 +95,21 @@ impl Scenario {
     /// `kubia` at `port`, over IPv4 and IPv6.
     pub(crate) fn targets(&self, port: u16) -> [SocketAddr; 2] {
         self.ips.map(|ip| SocketAddr::new(ip, port))
+    }
+
+    /// Replaces one manifest as an editor does, and waits until svcproxy has said so.
+    pub(crate) fn replace(&self, name: &str, text: &str, says: &str) {
+        let before = self.daemon.log().len();
+        let path = self.lab.directory().join("manifests").join(name);
+        let new = path.with_extension("new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, path).unwrap();
+        self.daemon.wait_for(says, before).unwrap();
+    }
+
+    /// Makes these the endpoints of `kubia`.
+    pub(crate) fn set_pods<'a>(&self, endpoints: impl IntoIterator<Item = &'a Pod>) {
+        self.replace("pods.yaml", &pods(endpoints), "INFO reloaded");
     }
 
     /// The names of the pods, sorted.

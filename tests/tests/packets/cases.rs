@@ -2,14 +2,18 @@
 
 use svcproxy::datapath::{links::Hook, trial::Action};
 use svcproxy_common::{
+    Fate,
     Reason::{self, *},
-    abi::Protocol::{TCP, UDP},
+    abi::{
+        Delivery,
+        Protocol::{TCP, UDP},
+    },
 };
 
 use crate::{
     cluster::service,
-    model::{Frame, Ip, arp, judge, packet, sockets, tcp, udp},
-    world::{World, least, world},
+    model::{Frame, Ip, arp, judge, packet, pieces, sctp, sockets, tcp, udp},
+    world::{World, least, left_to_tc, world},
 };
 
 /// Two Services: `ip.vip(1)` with TCP 80 and UDP 53 on pods 1 to 3, `ip.vip(2)` with TCP 80 and no pod.
@@ -36,60 +40,115 @@ fn serve(world: &mut World) {
     world.serve(&named.collect::<Vec<_>>());
 }
 
-/// Frames, and what becomes of them.
-fn table(ip: Ip) -> Vec<(&'static str, Vec<u8>, Reason)> {
+/// A frame, and what becomes of it.
+struct Case {
+    name: &'static str,
+    frame: Vec<u8>,
+    /// Whether the first program that sees it decides, or leaves it to the one for any packet.
+    plain: bool,
+    reason: Reason,
+}
+
+impl Case {
+    /// The reason under which a hook counts it as a connection's first packet.
+    fn at(&self, hook: Hook) -> Reason {
+        match (hook, self.reason) {
+            // tc looks at it, or answers it.
+            (Hook::Xdp, _) if !self.plain => NotPlain,
+            (Hook::Xdp, NoEndpoint | OtherPort | TooBig) => NotPlain,
+            (Hook::TcOut, Translated | NoEndpoint | OtherPort | TooBig | TtlExpired) => NotAService,
+            (_, reason) => reason,
+        }
+    }
+
+    /// Length of its headers without TCP's options: what a program looks at.
+    fn headers(&self) -> usize {
+        judge::layers(&self.frame).map_or(54, |layers| match (layers.fragment.0, layers.protocol) {
+            (0, 17) => layers.transport + 8,
+            (0, _) => layers.transport + 20,
+            _ => layers.transport,
+        })
+    }
+}
+
+fn table(ip: Ip) -> Vec<Case> {
     let client = ip.client(1, 5000);
     let web = || tcp(client, ip.vip(1, 80), "S");
     let dns = || udp(client, ip.vip(1, 53));
-    let bytes = |name, frame: Frame, reason| (name, frame.bytes(), reason);
+    let foreign = || tcp(client, ip.pod(9, 80), "S");
+    let case = |plain| {
+        move |name, frame: Frame, reason| Case {
+            name,
+            frame: frame.bytes(),
+            plain,
+            reason,
+        }
+    };
+    let (plain, any) = (case(true), case(false));
+    let bytes = |name, frame, plain, reason| Case {
+        name,
+        frame,
+        plain,
+        reason,
+    };
+    let pieces = pieces::cut(&web().payload([7; 64]).bytes(), 32, 9);
     let mut table = vec![
-        bytes("SYN", web(), Translated),
-        bytes("ACK", tcp(client, ip.vip(1, 80), "."), Translated),
-        bytes("RST", tcp(client, ip.vip(1, 80), "R"), Translated),
-        bytes("FIN", tcp(client, ip.vip(1, 80), "F."), Translated),
-        bytes("SYN with options", web().tcp_options(5), Translated),
-        bytes("SYN without payload", web().payload([]), Translated),
-        bytes("datagram", dns(), Translated),
-        bytes("odd payload", dns().payload([1, 2, 3]), Translated),
-        bytes("empty datagram", dns().payload([]), Translated),
-        bytes("TTL 1, routed", web().ttl(1), Translated),
-        bytes("9000 bytes", web().payload(vec![9; 2000]), Translated),
-        bytes("padding", web().payload([]).padding(6), Translated),
-        bytes("Service without endpoints", tcp(client, ip.vip(2, 80), "S"), NoEndpoint),
-        bytes("other port", tcp(client, ip.vip(1, 81), "S"), NotAService),
-        bytes("other protocol", udp(client, ip.vip(1, 80)), NotAService),
-        bytes("other address", tcp(client, ip.vip(3, 80), "S"), NotAService),
-        bytes(
-            "reply of no connection",
-            tcp(ip.pod(1, 8080), client, "S."),
-            NotAService,
-        ),
-        bytes("one VLAN tag", web().vlans(1), NotIp),
-        bytes("two VLAN tags", web().vlans(2), NotIp),
-        ("ARP", arp(), NotIp),
+        plain("SYN", web(), Translated),
+        plain("ACK", tcp(client, ip.vip(1, 80), "."), Translated),
+        plain("RST", tcp(client, ip.vip(1, 80), "R"), Translated),
+        plain("FIN", tcp(client, ip.vip(1, 80), "F."), Translated),
+        plain("SYN with options", web().tcp_options(5), Translated),
+        plain("SYN without payload", web().payload([]), Translated),
+        plain("datagram", dns(), Translated),
+        plain("odd payload", dns().payload([1, 2, 3]), Translated),
+        plain("empty datagram", dns().payload([]), Translated),
+        plain("padding", web().payload([]).padding(6), Translated),
+        plain("last hop", web().ttl(1), TtlExpired),
+        plain("2000 bytes", web().payload(vec![9; 2000]), TooBig),
+        plain("Service without endpoints", tcp(client, ip.vip(2, 80), "S"), NoEndpoint),
+        plain("other port", tcp(client, ip.vip(1, 81), "S"), OtherPort),
+        plain("other protocol", udp(client, ip.vip(1, 80)), OtherPort),
+        plain("other address", tcp(client, ip.vip(3, 80), "S"), NotAService),
+        plain("reply of no connection", tcp(ip.pod(1, 80), client, "S."), NotAService),
+        any("one VLAN tag", web().vlans(1), Translated),
+        any("two VLAN tags", web().vlans(2), Translated),
+        any("three VLAN tags", web().vlans(3), NotIp),
+        any("SCTP", sctp(client, ip.vip(3, 80), 1), NotAService),
+        bytes("first fragment", pieces[0].clone(), false, Translated),
+        bytes("later fragment", pieces[1].clone(), false, Fragment),
+        bytes("ARP", arp(), true, NotIp),
     ];
     table.extend(match ip {
         Ip::V4 => vec![
-            bytes("datagram without checksum", dns().without_checksum(), Translated),
-            bytes("IP options", web().options(3), Translated),
-            bytes("all IP options", web().options(10), Translated),
-            bytes("first fragment", web().edit(6, 0x20), Fragment),
-            bytes("later fragment", web().edit(7, 5), Fragment),
-            bytes("ICMP", web().edit(9, 1), OtherProtocol),
-            bytes("SCTP", web().edit(9, 132), OtherProtocol),
-            bytes("version 5", web().edit(0, 0x55), Malformed),
-            bytes("IHL 4", web().edit(0, 0x44), Malformed),
-            bytes("shorter than TCP", web().edit(3, 39), Malformed),
-            bytes("shorter than UDP", dns().edit(3, 27), Malformed),
-            bytes("IHL 15, short", web().payload([]).edit(0, 0x4f), Truncated),
+            plain("datagram without checksum", dns().without_checksum(), Translated),
+            plain("IP options", web().options(3), Translated),
+            plain("all IP options", web().options(10), Translated),
+            plain("other IP protocol", foreign().edit(9, 47), OtherProtocol),
+            plain("version 5", web().edit(0, 0x55), Malformed),
+            plain("IHL 4", web().edit(0, 0x44), Malformed),
+            plain("shorter than TCP", web().edit(3, 39), Malformed),
+            plain("shorter than UDP", dns().edit(3, 27), Malformed),
+            plain("IHL 15, too much", web().payload([]).edit(0, 0x4f), Malformed),
+            plain("IHL 15, cut off", web().edit(0, 0x4f).edit(3, 100), Truncated),
+            any("echo request", foreign().edit(9, 1).edit(20, 8), OtherProtocol),
         ],
         Ip::V6 => vec![
-            bytes("extension header", web().options(1), OtherProtocol),
-            bytes("fragment", web().edit(6, 44), OtherProtocol),
-            bytes("neighbour solicitation", web().edit(6, 58), OtherProtocol),
-            bytes("version 4", web().edit(0, 0x40), Malformed),
-            bytes("shorter than TCP", web().edit(5, 19), Malformed),
-            bytes("shorter than UDP", dns().edit(5, 7), Malformed),
+            plain("other IP protocol", foreign().edit(6, 47), OtherProtocol),
+            plain("version 4", web().edit(0, 0x40), Malformed),
+            plain("shorter than TCP", web().edit(5, 19), Malformed),
+            plain("shorter than UDP", dns().edit(5, 7), Malformed),
+            any("extension header", web().options(1), Translated),
+            any("six extension headers", web().extensions(&[(60, 1); 6]), Translated),
+            any(
+                "seven extension headers",
+                foreign().extensions(&[(60, 1); 7]),
+                OtherProtocol,
+            ),
+            any(
+                "neighbour solicitation",
+                foreign().edit(6, 58).edit(40, 135),
+                OtherProtocol,
+            ),
         ],
     });
     table
@@ -98,28 +157,28 @@ fn table(ip: Ip) -> Vec<(&'static str, Vec<u8>, Reason)> {
 /// Where packets come in: only there do connections open.
 const INGRESS: [Hook; 2] = [Hook::Xdp, Hook::TcIn];
 
-/// What becomes of a first packet at a hook for which the table says `reason`.
-fn at(hook: Hook, reason: Reason) -> Reason {
-    match reason {
-        Translated | NoEndpoint if hook == Hook::TcOut => NotAService,
-        reason => reason,
-    }
-}
-
 #[test]
 fn every_program_counts_every_packet_under_its_reason() {
     let mut world = world();
     serve(&mut world);
     for ip in Ip::ALL {
-        for (name, frame, reason) in table(ip) {
+        for case in table(ip) {
             for hook in Hook::DECIDING {
                 world.forget();
-                let (counted, outcome) = world.counted(hook, &frame);
-                assert_eq!(counted, at(hook, reason), "{hook} {ip:?} {name}");
+                let (counted, left) = world.counted(hook, &case.frame);
+                let name = format!("{hook} {ip:?} {}", case.name);
+                assert_eq!(counted, case.at(hook), "{name}");
                 if counted == Translated {
-                    assert_eq!(outcome.action, Action::Pass, "{hook} {ip:?} {name}");
-                    assert_ne!(outcome.frame, frame, "{hook} {ip:?} {name}");
-                    judge::assert_valid(&outcome.frame);
+                    // What has a tag goes to the kernel's routing, the rest to its neighbour.
+                    let tagged = matches!(case.frame[12..14], [0x81, 0] | [0x88, 0xa8]);
+                    let (action, mark) = match hook {
+                        Hook::Xdp => (Action::Pass, left_to_tc(world.veth1, Delivery::NEIGHBOUR)),
+                        _ if tagged => (Action::Pass, Vec::new()),
+                        _ => (Action::Redirect, Vec::new()),
+                    };
+                    assert_eq!((left.action, left.mark), (action, mark), "{name}");
+                    assert_ne!(left.frame, case.frame, "{name}");
+                    assert_eq!(judge::errors(&left.frame), judge::errors(&case.frame), "{name}");
                 }
             }
         }
@@ -127,20 +186,21 @@ fn every_program_counts_every_packet_under_its_reason() {
 }
 
 #[test]
-fn a_packet_cut_off_anywhere_within_its_headers_passes_unchanged() {
+fn a_packet_cut_off_anywhere_within_its_headers_is_not_translated() {
     let mut world = world();
     serve(&mut world);
     for ip in Ip::ALL {
-        for (name, frame, reason) in table(ip) {
+        for case in table(ip) {
             for hook in Hook::DECIDING {
-                for length in least(hook, &frame)..headers(&frame).min(frame.len()) {
+                for length in least(hook, &case.frame)..case.headers().min(case.frame.len()) {
                     world.forget();
-                    let (counted, outcome) = world.counted(hook, &frame[..length]);
-                    assert_eq!(outcome.action, Action::Pass, "{hook} {ip:?} {name} {length}");
-                    assert!(
-                        counted == Truncated || counted == at(hook, reason),
-                        "{hook} {ip:?} {name} {length}: {counted:?}"
-                    );
+                    let (counted, left) = world.counted(hook, &case.frame[..length]);
+                    let name = format!("{hook} {ip:?} {} {length}", case.name);
+                    assert_eq!(left.action == Action::Pass, counted != OtherPort, "{name}");
+                    // Extension headers that break off lead to no protocol, which no Service has.
+                    let broken = !case.plain && matches!(counted, OtherProtocol | OtherPort);
+                    let expected = broken || counted == Truncated || counted == case.at(hook);
+                    assert!(counted != Translated && expected, "{name}: {counted:?}");
                 }
             }
         }
@@ -148,36 +208,34 @@ fn a_packet_cut_off_anywhere_within_its_headers_passes_unchanged() {
 }
 
 #[test]
-fn a_packet_cut_off_in_its_payload_is_translated_as_the_whole_would_be() {
+fn a_packet_cut_off_in_its_payload_fares_as_the_whole_would() {
     let mut world = world();
     serve(&mut world);
     for ip in Ip::ALL {
-        for (name, frame, reason) in table(ip).into_iter().filter(|(_, frame, _)| frame.len() < 200) {
+        for case in table(ip).into_iter().filter(|case| case.frame.len() < 200) {
             for hook in INGRESS {
                 world.forget();
-                let whole = world.run_bytes(hook, &frame, 0);
-                for length in headers(&frame).max(least(hook, &frame))..frame.len() {
-                    let (counted, outcome) = world.counted(hook, &frame[..length]);
+                let (reason, whole) = world.counted(hook, &case.frame);
+                assert_eq!(reason, case.at(hook));
+                for length in case.headers().max(least(hook, &case.frame))..case.frame.len() {
+                    let (counted, left) = world.counted(hook, &case.frame[..length]);
+                    let name = format!("{hook} {ip:?} {} {length}", case.name);
                     assert_eq!(
-                        (counted, outcome.action),
-                        (reason, whole.action),
-                        "{hook} {ip:?} {name} {length}"
+                        (counted, left.action, left.mark),
+                        (reason, whole.action, whole.mark.clone()),
+                        "{name}"
                     );
-                    assert_eq!(outcome.frame, whole.frame[..length], "{hook} {ip:?} {name} {length}");
+                    // An answer quotes headers alone.
+                    let length = if reason.fate() == Fate::Reject {
+                        whole.frame.len()
+                    } else {
+                        length
+                    };
+                    assert_eq!(left.frame, whole.frame[..length], "{name}");
                 }
             }
         }
     }
-}
-
-/// Length of Ethernet, IP and transport headers without TCP's options: what a program looks at.
-fn headers(frame: &[u8]) -> usize {
-    let (ip, protocol) = match (frame[12], frame[13]) {
-        (0x08, 0x00) => (usize::from(frame[14] & 0xf) * 4, frame[23]),
-        (0x86, 0xdd) => (40, frame[20]),
-        _ => return 14,
-    };
-    14 + ip + if protocol == 17 { 8 } else { 20 }
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use crate::world::world;
 
-/// Of 3 700 in the largest.
-const INSTRUCTIONS: u32 = 5_500;
-/// Of 88 000, where the verifier takes a million at the most.
+/// Of 5 600 in the largest.
+const INSTRUCTIONS: u32 = 8_400;
+/// Of 90 000, where the verifier takes a million at the most.
 const VERIFIED: u32 = 135_000;
 
 #[test]

@@ -11,7 +11,7 @@ use svcproxy_common::abi::Protocol::{TCP, UDP};
 
 use crate::{
     cluster::service,
-    model::{Frame, Ip, judge, sockets, tcp, udp},
+    model::{Frame, Ip, judge, pieces, sockets, tcp, udp},
     world::world,
 };
 
@@ -89,6 +89,12 @@ fn the_hardware_s_sum_stays_true() {
                             .unwrap_or_else(|error| panic!("{ip:?} {protocol} {hook} {target}: {error}"));
                         assert_eq!(sockets(&out), (src, dst));
                         judge::assert_valid(&out);
+                        // And of an error about it, on its way back.
+                        let kind = if ip == Ip::V4 { (3, 4) } else { (2, 0) };
+                        let error = pieces::error(ip.router(), kind, 1280, &out, 20);
+                        let out = run(&mut world.datapath, hook, &error)
+                            .unwrap_or_else(|error| panic!("ICMP, {ip:?} {protocol} {hook} {target}: {error}"));
+                        assert_eq!(sockets(&pieces::quoted(&out)), sockets(&packet.bytes()));
                     }
                 }
             }

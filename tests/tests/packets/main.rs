@@ -3,6 +3,7 @@
 //! These tests need root, and fail without it. They load the programs once, into a network namespace of their own
 //! that ends with them; nothing is attached outside of it.
 
+mod answer;
 mod cases;
 mod cluster;
 mod differential;
@@ -11,4 +12,5 @@ mod forwarding;
 mod hardware_sum;
 #[path = "../../../svcproxy-common/tests/model/mod.rs"]
 mod model;
+mod refusals;
 mod world;

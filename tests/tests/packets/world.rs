@@ -31,7 +31,7 @@ use svcproxy::{
 };
 use svcproxy_common::{
     Fate, Reason,
-    abi::{Delivery, Interface},
+    abi::{Address, Delivery, FlowEntry, FlowKey, FlowState, Interface},
 };
 
 use crate::model::Frame;
@@ -92,6 +92,7 @@ impl World {
             }
             let namespace = File::open("/proc/thread-self/ns/net").unwrap();
             let mut datapath = Datapath::load(None, &SIZES).unwrap_or_else(|error| panic!("{error}"));
+            datapath.maps.keep_no_fragments().unwrap();
             // A test run may name a veth as the frame's interface only while that runs XDP.
             for name in ["veth0", "veth1"] {
                 datapath.xdp().unwrap().attach(name, Default::default()).unwrap();
@@ -136,6 +137,30 @@ impl World {
         clear(&mut maps.v6.pending);
         clear(&mut maps.v6.affinity);
         clear(&mut maps.v6.fragments);
+    }
+
+    /// Tells all connections that their endpoints are out of reach, as the daemon does.
+    pub(crate) fn lose_endpoints(&mut self) {
+        fn lose<A: Address>(map: &mut HashMap<MapData, FlowKey<A>, FlowEntry<A>>)
+        where
+            FlowKey<A>: Pod,
+            FlowEntry<A>: Pod,
+        {
+            for (key, mut entry) in requests(map) {
+                (entry.delivery, entry.ifindex) = (Delivery::RESET, 0);
+                map.insert(key, entry, 0).unwrap();
+            }
+        }
+        lose(&mut self.datapath.maps.v4.flows);
+        lose(&mut self.datapath.maps.v6.flows);
+    }
+
+    /// States of all connections that are established or were.
+    pub(crate) fn states(&self) -> Vec<FlowState> {
+        let (v4, v6) = (&self.datapath.maps.v4.flows, &self.datapath.maps.v6.flows);
+        let v4 = requests(v4).into_iter().map(|(_, entry)| entry.state);
+        v4.chain(requests(v6).into_iter().map(|(_, entry)| entry.state))
+            .collect()
     }
 
     /// Makes the maps hold these Services, as the daemon does.
@@ -185,11 +210,11 @@ impl World {
     }
 
     /// A frame that comes in by veth0, at a hook.
-    pub(crate) fn run(&mut self, hook: Hook, frame: &Frame) -> Outcome {
-        self.run_bytes(hook, &frame.bytes(), frame.segment_payload)
+    pub(crate) fn run(&mut self, hook: Hook, frame: &Frame) -> Left {
+        Left::new(self.run_bytes(hook, &frame.bytes(), frame.segment_payload))
     }
 
-    /// The same for any bytes.
+    /// The same for any bytes, with what the kernel says of it.
     pub(crate) fn run_bytes(&mut self, hook: Hook, frame: &[u8], gso_size: u32) -> Outcome {
         let trial = Trial {
             hook,
@@ -203,32 +228,37 @@ impl World {
             .unwrap_or_else(|error| panic!("{error}: {} bytes", frame.len()))
     }
 
-    /// Runs a frame and says for which reason it was counted. A frame not translated must be unchanged.
-    pub(crate) fn counted(&mut self, hook: Hook, frame: &[u8]) -> (Reason, Outcome) {
+    /// Runs a frame and says for which reason it was counted. A frame neither translated nor answered must be unchanged.
+    pub(crate) fn counted(&mut self, hook: Hook, frame: &[u8]) -> (Reason, Left) {
         let before = self.reasons();
-        let outcome = self.run_bytes(hook, frame, 0);
+        let left = Left::new(self.run_bytes(hook, frame, 0));
         let after = self.reasons();
-        let grown: Vec<_> = after
+        let mut grown: Vec<_> = after
             .into_iter()
             .filter(|(reason, count)| before[reason] != *count)
             .collect();
         // A packet that is deferred is counted again where it goes on.
-        let (reason, count) = match grown[..] {
-            [one] | [one, (Reason::NotPlain, _)] => one,
-            _ => panic!("{grown:?} were counted"),
+        if grown.len() > 1 {
+            grown.retain(|(reason, _)| *reason != Reason::NotPlain);
+        }
+        let [(reason, count)] = grown[..] else {
+            panic!("{grown:?} were counted");
         };
         assert_eq!(count, before[&reason] + 1);
         match reason.fate() {
             _ if reason == Reason::Translated => {}
-            Fate::Reject if hook != Hook::Xdp => {}
-            // XDP marks what it leaves to tc in front of the frame.
-            Fate::Reject | Fate::Defer => assert!(outcome.frame.ends_with(frame), "{reason:?}"),
+            Fate::Reject => assert_eq!(left.action, Action::Redirect, "{reason:?} was not answered"),
             fate => {
-                assert_eq!(outcome.action == Action::Drop, fate == Fate::Drop, "{reason:?}");
-                assert_eq!(outcome.frame, frame, "{reason:?} changed the frame");
+                assert_eq!(left.action == Action::Drop, fate == Fate::Drop, "{reason:?}");
+                assert_eq!(left.frame, frame, "{reason:?} changed the frame");
+                let mark = match fate {
+                    Fate::Defer => left_to_tc(0, Delivery::ROUTING),
+                    _ => Vec::new(),
+                };
+                assert_eq!(left.mark, mark, "{reason:?}");
             }
         }
-        (reason, outcome)
+        (reason, left)
     }
 
     /// Packets by reason.
@@ -237,10 +267,47 @@ impl World {
     }
 }
 
-/// What XDP puts before a frame that it leaves to tc: to look at, or to send by an interface.
+/// The original directions of all connections in a table.
+fn requests<A: Address>(map: &HashMap<MapData, FlowKey<A>, FlowEntry<A>>) -> Vec<(FlowKey<A>, FlowEntry<A>)>
+where
+    FlowKey<A>: Pod,
+    FlowEntry<A>: Pod,
+{
+    let all = entries(map, "flows").unwrap().into_iter();
+    all.filter(|(_, entry)| !entry.state.is_reply()).collect()
+}
+
+/// What a program leaves of a frame.
+pub(crate) struct Left {
+    pub(crate) action: Action,
+    /// What XDP says to tc: [`left_to_tc`], or nothing.
+    pub(crate) mark: Vec<u8>,
+    pub(crate) frame: Vec<u8>,
+}
+
+impl Left {
+    /// A test run puts the metadata of a frame before it.
+    fn new(Outcome { action, frame, .. }: Outcome) -> Self {
+        let length = if frame.starts_with(&MARKED) {
+            left_to_tc(0, Delivery::ROUTING).len()
+        } else {
+            0
+        };
+        let (mark, frame) = frame.split_at(length);
+        Self {
+            action,
+            mark: mark.to_vec(),
+            frame: frame.to_vec(),
+        }
+    }
+}
+
+/// What a mark begins with.
+const MARKED: [u8; 4] = 0x7376_6370_u32.to_ne_bytes();
+
+/// The mark of a frame that XDP leaves to tc: to look at, or to send by an interface.
 pub(crate) fn left_to_tc(ifindex: u32, delivery: Delivery) -> Vec<u8> {
-    let words = [0x7376_6370, ifindex, delivery as u32];
-    words.into_iter().flat_map(u32::to_ne_bytes).collect()
+    [MARKED, ifindex.to_ne_bytes(), (delivery as u32).to_ne_bytes()].concat()
 }
 
 /// The fewest bytes of a frame with which the kernel runs a program (`bpf_prog_test_run_skb`, net/bpf/test_run.c: an skb

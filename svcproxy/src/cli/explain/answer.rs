@@ -68,6 +68,14 @@ pub(super) fn answer(finding: &Finding, reach: &Reach, service: Option<String>) 
 
 /// The answer where the connection exists already.
 pub(super) fn answer_of_flow(flow: &ExistingFlow, new: Answer) -> Answer {
+    if flow.reset {
+        return Answer {
+            verdict: Verdict::Reject.name(),
+            chosen: None,
+            reason: Reason::EndpointUnreachable.description().to_owned(),
+            ..new
+        };
+    }
     let whose = match flow.reply {
         false => "it is an existing connection, which stays with its endpoint",
         true => "these are the replies of an existing connection, on their way back to its client",

@@ -38,11 +38,12 @@ pub struct Flow {
     pub idle_seconds: u32,
     /// `flows`, or `pending` until traffic was seen both ways.
     pub table: &'static str,
-    /// How packets reach the next hop: `ROUTING`, `XDP` or `PEER`.
+    /// How packets reach the next hop: `ROUTING`, `XDP`, `PEER` or `NEIGHBOUR`; `RESET` where the endpoint is out of
+    /// reach.
     pub delivery: String,
-    /// Interface they leave by; `null` when routing decides.
+    /// Interface they leave by; `null` when routing decides or nothing is sent.
     pub ifindex: Option<u32>,
-    /// MAC address they are sent to; `null` when routing decides.
+    /// MAC address they are sent to; `null` when routing decides or nothing is sent.
     pub next_hop: Option<String>,
 }
 
@@ -119,7 +120,7 @@ fn flow<A: MapAddress>(
     table: &'static str,
     now: u32,
 ) -> Flow {
-    let routed = entry.delivery == Delivery::ROUTING;
+    let sent = !matches!(entry.delivery, Delivery::ROUTING | Delivery::RESET);
     let mac = entry.dst_mac.map(|byte| format!("{byte:02x}")).join(":");
     Flow {
         protocol: format!("{:?}", key.protocol),
@@ -132,7 +133,7 @@ fn flow<A: MapAddress>(
         idle_seconds: now.saturating_sub(entry.last_seen),
         table,
         delivery: format!("{:?}", entry.delivery),
-        ifindex: (!routed).then_some(entry.ifindex),
-        next_hop: (!routed).then_some(mac),
+        ifindex: sent.then_some(entry.ifindex),
+        next_hop: sent.then_some(mac),
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use aya::Pod;
 use svcproxy_common::{
-    abi::{AffinityEntry, AffinityKey, FlowEntry, FlowKey, V4Addr, V6Addr},
+    abi::{AffinityEntry, AffinityKey, Delivery, FlowEntry, FlowKey, V4Addr, V6Addr},
     flow::reverse_key,
 };
 
@@ -30,6 +30,8 @@ pub struct ExistingFlow {
     pub rewriting: Rewriting,
     /// Whether the packets asked about are its replies.
     pub reply: bool,
+    /// Whether they are reset, because the endpoint is out of reach.
+    pub reset: bool,
     /// Seconds since the last one.
     pub idle: u32,
 }
@@ -97,6 +99,7 @@ where
                         ..rewriting(&entry)
                     },
                     reply,
+                    reset: entry.delivery == Delivery::RESET,
                     idle,
                 });
             }

@@ -23,7 +23,10 @@ use std::{
 use fastrand::Rng;
 use nix::time::{ClockId, clock_gettime};
 use svcproxy::datapath::links::Hook;
-use svcproxy_common::{Reason, Table, abi::FlowKey};
+use svcproxy_common::{
+    Reason, Table,
+    abi::{Delivery, FlowKey, FlowState},
+};
 
 use self::{scene::Scene, traffic::Traffic, twin::both_families};
 use crate::{
@@ -167,14 +170,30 @@ impl Play<'_> {
                     |sides| sides.age(seconds),
                 );
             }
+            if self.random.u16(..200) == 0 {
+                let port = self.random.u16(traffic::PORTS);
+                both_families(
+                    self.world,
+                    &self.node,
+                    |sides| sides.lose(port),
+                    |sides| sides.lose(port),
+                );
+            }
             let frame = traffic.next();
             let hook = *scene::choose(&mut self.random, scene.hooks);
+            let segments = match self.random.u8(..16) {
+                0 if hook != Hook::Xdp => *scene::choose(&mut self.random, &[100, 1300, 1340, 1400, 1448]),
+                _ => 0,
+            };
             if frame.len() < least(hook, &frame) {
                 continue;
             }
             self.packets += 1;
-            let told = self.packet(scene, &mut traffic, hook, &frame);
-            let told = told.map_err(|what| format!("{hook}, {} bytes: {what}\n  frame  {frame:02x?}", frame.len()))?;
+            let told = self.packet(scene, &mut traffic, hook, &frame, segments);
+            let told = told.map_err(|what| {
+                let length = frame.len();
+                format!("{hook}, {length} bytes in segments of {segments}: {what}\n  frame  {frame:02x?}")
+            })?;
             if !told {
                 return Ok(false);
             }
@@ -186,16 +205,23 @@ impl Play<'_> {
     }
 
     /// One packet. False when the kernel's second may have ended meanwhile: what it did then is nobody's guess.
-    fn packet(&mut self, scene: &Scene, traffic: &mut Traffic<'_>, hook: Hook, frame: &[u8]) -> Result<bool, String> {
+    fn packet(
+        &mut self,
+        scene: &Scene,
+        traffic: &mut Traffic<'_>,
+        hook: Hook,
+        frame: &[u8],
+        segments: u32,
+    ) -> Result<bool, String> {
         let now = quiet_second();
         self.node.now.set(now);
         let first = verdict::first(frame).filter(|first| hook != Hook::TcOut && self.is_first(first));
         let ours = match hook {
             Hook::Xdp => self.node.run_once::<Xdp>(frame, 0),
-            Hook::TcIn | Hook::AfterXdp => self.node.run_bytes::<TcIn>(frame, 0),
-            Hook::TcOut => self.node.run_bytes::<TcOut>(frame, 0),
+            Hook::TcIn | Hook::AfterXdp => self.node.run_bytes::<TcIn>(frame, segments),
+            Hook::TcOut => self.node.run_bytes::<TcOut>(frame, segments),
         };
-        let theirs = self.world.run_bytes(hook, frame, 0);
+        let theirs = self.world.run_bytes(hook, frame, segments);
         if second() != (now, true) {
             return Ok(false);
         }
@@ -207,11 +233,24 @@ impl Play<'_> {
         if let Some(first) = first.as_ref().filter(|_| ours.verdict != Err(Reason::NotPlain)) {
             verdict::conforms(scene, first, &ours)?;
         }
-        if ours.verdict.is_ok() {
-            verdict::checksums(frame, &ours.bytes)?;
-            traffic.left(&ours.bytes);
+        match ours.verdict {
+            Ok(verdict) if verdict.delivery == Delivery::RESET => self.closing(frame)?,
+            Ok(_) => {
+                verdict::checksums(frame, &ours.bytes)?;
+                traffic.left(&ours.bytes);
+            }
+            Err(_) => {}
         }
         same_flow
+    }
+
+    /// Checks that the connection of a packet that was reset has ended.
+    fn closing(&self, frame: &[u8]) -> Result<(), String> {
+        let flow = verdict::first(frame).and_then(|first| self.node.flow(first.protocol, first.src, first.dst));
+        match flow {
+            Some((_, state)) if state != FlowState::CLOSING => Err(format!("{state:?} after a reset")),
+            _ => Ok(()),
+        }
     }
 
     /// Whether nothing is known of a packet's connection.

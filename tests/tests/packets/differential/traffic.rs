@@ -1,7 +1,10 @@
 //! Random packets for a scene: requests, replies to what came out, errors about it, pieces of either, packets that are
 //! nobody's; whole, damaged, or noise.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::Range,
+};
 
 use fastrand::Rng;
 use svcproxy::model::Protocol;
@@ -13,7 +16,7 @@ use crate::model::{Frame, Ip, arp, judge, packet, pieces, sctp, tcp};
 /// How many of the packets that came out are remembered.
 const RECENT: usize = 64;
 /// Source ports of clients: few enough that they meet each other.
-const PORTS: u16 = 6;
+pub(super) const PORTS: Range<u16> = 5000..5006;
 
 /// The packets of a scene.
 pub(super) struct Traffic<'a> {
@@ -93,7 +96,7 @@ impl<'a> Traffic<'a> {
             .filter(|ip| ip.is_ipv4() == dst.is_ipv4())
             .collect();
         let client = *choose(random, &of_family);
-        let src = SocketAddr::new(client, random.u16(5000..5000 + PORTS));
+        let src = SocketAddr::new(client, random.u16(PORTS));
         let flags = *choose(random, &["S", "S", "S", ".", ".", ".", "P.", "F.", "R", "S."]);
         self.dressed(protocol, src, dst, flags)
     }
@@ -143,6 +146,9 @@ impl<'a> Traffic<'a> {
         }
         if protocol == UDP && random.u8(..8) == 0 {
             frame = frame.without_checksum();
+        }
+        if random.u8(..4) == 0 {
+            frame = frame.may_be_cut();
         }
         if random.u8(..8) == 0 {
             frame = frame.padding(random.usize(..8));

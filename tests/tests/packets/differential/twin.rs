@@ -16,7 +16,7 @@ use svcproxy::{
 };
 use svcproxy_common::{
     Reason, Table,
-    abi::{AffinityEntry, AffinityKey, Delivery, FlowEntry, FlowKey, FragmentKey, V4Addr, V6Addr},
+    abi::{AffinityEntry, AffinityKey, Delivery, FlowEntry, FlowKey, FragmentKey, Protocol, V4Addr, V6Addr},
     flow::{Live, NextHop, reverse_key},
 };
 
@@ -231,6 +231,23 @@ where
             entry.last_seen = earlier(entry.last_seen);
             self.theirs.affinity.insert(key, entry, 0).unwrap();
             self.ours.affinity.insert(key, Live::new(entry));
+        }
+    }
+
+    /// Takes away the endpoints of all TCP connections of clients with this port, as the daemon does: the original half
+    /// is told so.
+    pub(super) fn lose(self, port: u16) {
+        for (ours, theirs) in [
+            (&self.ours.flows, &mut self.theirs.flows),
+            (&self.ours.pending, &mut self.theirs.pending),
+        ] {
+            for (key, mut entry) in ours.contents(snapshot) {
+                if key.protocol == Protocol::TCP && key.src_port == port && !entry.state.is_reply() {
+                    (entry.delivery, entry.ifindex) = (Delivery::RESET, 0);
+                    theirs.insert(key, entry, 0).unwrap();
+                    ours.insert(key, Live::new(entry));
+                }
+            }
         }
     }
 

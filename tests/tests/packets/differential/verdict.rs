@@ -1,10 +1,7 @@
 //! One packet's answers side by side: the program's and the host's byte for byte, both against checksums from scratch,
 //! and a connection's first packet against the rules themselves.
 
-use std::{
-    fmt::Debug,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
-};
+use std::{fmt::Debug, net::SocketAddr};
 
 use svcproxy::{
     conformance::{self, decide},
@@ -21,10 +18,10 @@ use svcproxy_common::{
 
 use super::scene::Scene;
 use crate::{
+    answer::Answer,
     model::{
         Outcome,
         judge::{self, Layers},
-        pieces,
     },
     world::{NODE_ADDRESSES, left_to_tc},
 };
@@ -42,9 +39,11 @@ fn equal<T: PartialEq + Debug>(what: &str, ours: T, theirs: T) -> Result<(), Str
 /// Compares the program with the host.
 pub(super) fn agree(hook: Hook, frame: &[u8], ours: &Outcome, theirs: &Theirs, veth0: u32) -> Result<(), String> {
     let marked = |ifindex, delivery, frame: &[u8]| [&left_to_tc(ifindex, delivery)[..], frame].concat();
-    let answered = |what: Answer| match answer(frame, what) {
-        // A processor that has sent its share this second drops silently.
-        Some(answer) if theirs.action == Action::Redirect => (Action::Redirect, answer),
+    let answered = |what: Answer| match what.to(frame) {
+        // A processor that has sent its share of ICMP this second drops silently.
+        Some(answer) if matches!(what, Answer::Reset) || theirs.action == Action::Redirect => {
+            (Action::Redirect, answer)
+        }
         _ => (Action::Drop, frame.to_vec()),
     };
     let (action, bytes) = match ours.verdict {
@@ -54,6 +53,7 @@ pub(super) fn agree(hook: Hook, frame: &[u8], ours: &Outcome, theirs: &Theirs, v
             Delivery::XDP => (Action::Redirect, ours.bytes.clone()),
             _ => (Action::Pass, marked(ifindex, delivery, &ours.bytes)),
         },
+        Ok(verdict) if verdict.delivery == Delivery::RESET => answered(Answer::Reset),
         Ok(_) => (Action::Redirect, ours.bytes.clone()),
         Err(Reason::TooBig) if hook != Hook::Xdp => answered(Answer::TooBig(ours.mtu)),
         Err(reason) => match reason.fate() {
@@ -68,70 +68,9 @@ pub(super) fn agree(hook: Hook, frame: &[u8], ours: &Outcome, theirs: &Theirs, v
     equal("bytes", &bytes, &theirs.frame)
 }
 
-/// What a packet's sender is told.
-#[derive(Clone, Copy)]
-enum Answer {
-    /// That nobody is there.
-    Unreachable,
-    /// What its way takes.
-    TooBig(u16),
-}
-
-/// The ICMP error about a frame; `None` where none is due.
-fn answer(frame: &[u8], what: Answer) -> Option<Vec<u8>> {
-    let (ethernet, packet) = frame.split_at(14);
-    let word = |offset: usize| usize::from(u16::from_be_bytes([packet[offset], packet[offset + 1]]));
-    let (src, dst, kinds, header, length, unicast): (IpAddr, IpAddr, _, _, _, _) = match ethernet[12..] {
-        [0x08, 0x00] => {
-            let address = |offset: usize| <[u8; 4]>::try_from(&packet[offset..offset + 4]).ok();
-            let unicast = !matches!(packet[12], 0 | 127 | 224..);
-            (
-                address(12)?.into(),
-                address(16)?.into(),
-                [(3, 3), (3, 4)],
-                20,
-                word(2),
-                unicast,
-            )
-        }
-        [0x86, 0xdd] => {
-            let address = |offset: usize| <[u8; 16]>::try_from(&packet[offset..offset + 16]).ok();
-            let src = Ipv6Addr::from(address(8)?);
-            let unicast = !src.is_multicast() && !src.is_unspecified();
-            (
-                src.into(),
-                address(24)?.into(),
-                [(1, 4), (2, 0)],
-                40,
-                40 + word(4),
-                unicast,
-            )
-        }
-        _ => return None,
-    };
-    let quoted = [header + 20, header + 8].into_iter().find(|quoted| *quoted <= length)?;
-    if !unicast {
-        return None;
-    }
-    // A packet cut off on its way has zeros behind its end.
-    let mut packet = packet[..packet.len().min(quoted)].to_vec();
-    packet.resize(quoted, 0);
-    let (kind, mtu) = match what {
-        Answer::Unreachable => (kinds[0], 0),
-        Answer::TooBig(mtu) => (kinds[1], mtu),
-    };
-    let mut answer = pieces::error_quoting(dst, src, kind, mtu, ethernet, &packet);
-    answer[..12].rotate_left(6);
-    Some(answer)
-}
-
 /// Checks that every checksum of a translated packet is as right as it was.
 pub(super) fn checksums(before: &[u8], after: &[u8]) -> Result<(), String> {
-    let errors = |frame| -> Vec<_> {
-        let checksums = judge::checksums(frame).into_iter();
-        checksums.map(|checksum| (checksum.name, checksum.error())).collect()
-    };
-    match errors(before) == errors(after) {
+    match judge::errors(before) == judge::errors(after) {
         true => Ok(()),
         false => Err(format!(
             "checksums, from scratch\n  before {:02x?}\n  after  {:02x?}\n  {after:02x?}",

@@ -125,12 +125,12 @@ pub(super) fn snapshot(services: impl IntoIterator<Item = Service>) -> Snapshot 
     let maps = plan(
         &Model {
             services,
-            pods: Vec::new(),
             node: Node {
                 name: "node".into(),
                 addresses: vec!["192.0.2.1".parse().unwrap()],
                 ..Node::default()
             },
+            ..Model::default()
         },
         &NodePolicy::default(),
         &MapContents::default(),

@@ -17,11 +17,13 @@ fn flows() {
     PROTO   CLIENT                SERVICE         SERVICE-ADDRESS      ENDPOINT           STATE           IDLE
     UDP     192.0.2.7:40000       <unknown>       10.96.0.99:53        10.1.0.8:53        UDP_UNREPLIED   3m20s
     TCP     192.0.2.7:40001       default/kubia   10.96.0.10:443       10.1.0.2:9443      ESTABLISHED     3s
+    TCP     192.0.2.8:40003       default/kubia   10.96.0.10:443       10.1.0.2:9443      ESTABLISHED     9s
     TCP     [2001:db8::7]:40002   default/kubia   [fd00:10:96::a]:80   [fd00:1::1]:8080   CLOSING         0s
     ");
     insta::assert_snapshot!(get(&with_traffic(), "flows -n default"), @r"
     PROTO   CLIENT                SERVICE         SERVICE-ADDRESS      ENDPOINT           STATE         IDLE
     TCP     192.0.2.7:40001       default/kubia   10.96.0.10:443       10.1.0.2:9443      ESTABLISHED   3s
+    TCP     192.0.2.8:40003       default/kubia   10.96.0.10:443       10.1.0.2:9443      ESTABLISHED   9s
     TCP     [2001:db8::7]:40002   default/kubia   [fd00:10:96::a]:80   [fd00:1::1]:8080   CLOSING       0s
     ");
 }
@@ -32,6 +34,7 @@ fn flows_wide() {
     PROTO   CLIENT                SERVICE         SERVICE-ADDRESS      ENDPOINT           STATE           IDLE    SEEN-AS               NEXT-HOP                     TABLE
     UDP     192.0.2.7:40000       <unknown>       10.96.0.99:53        10.1.0.8:53        UDP_UNREPLIED   3m20s   192.0.2.7:40000       ROUTING                      pending
     TCP     192.0.2.7:40001       default/kubia   10.96.0.10:443       10.1.0.2:9443      ESTABLISHED     3s      192.0.2.7:40001       XDP:if4:02:00:00:00:00:1f    flows
+    TCP     192.0.2.8:40003       default/kubia   10.96.0.10:443       10.1.0.2:9443      ESTABLISHED     9s      192.0.2.8:40003       RESET                        flows
     TCP     [2001:db8::7]:40002   default/kubia   [fd00:10:96::a]:80   [fd00:1::1]:8080   CLOSING         0s      [2001:db8::7]:40002   PEER:if4:02:00:00:00:00:1f   flows
     ");
 }
@@ -50,6 +53,18 @@ fn flows_as_objects() {
       service: default/kubia
       serviceAddress: 10.96.0.10:443
       source: 192.0.2.7:40001
+      state: ESTABLISHED
+      table: flows
+    - client: 192.0.2.8:40003
+      delivery: RESET
+      endpoint: 10.1.0.2:9443
+      idleSeconds: 9
+      ifindex: null
+      nextHop: null
+      protocol: TCP
+      service: default/kubia
+      serviceAddress: 10.96.0.10:443
+      source: 192.0.2.8:40003
       state: ESTABLISHED
       table: flows
     - client: '[2001:db8::7]:40002'
@@ -162,6 +177,15 @@ fn with_traffic() -> Snapshot {
         vip: "[fd00:10:96::a]:80",
         endpoint: "[fd00:1::1]:8080",
     };
+    let lost = Connection {
+        client: "192.0.2.8:40003",
+        vip: "10.96.0.10:443",
+        endpoint: "10.1.0.2:9443",
+    };
+    snapshot
+        .v4
+        .flows
+        .extend(lost.entries(Protocol::TCP, FlowState::ESTABLISHED, Delivery::RESET, now - 9));
     snapshot
         .v4
         .flows
