@@ -123,7 +123,9 @@ impl Maps {
     pub fn keep_no_fragments(&mut self) -> Result<()> {
         let index = Self::SUCCESSORS.iter().position(|name| *name == "svcproxy_reorder");
         let index = index.expect("one of them") as u32;
-        self.successors.clear_index(&index).map_err(DatapathError::map("programs"))
+        self.successors
+            .clear_index(&index)
+            .map_err(DatapathError::map("programs"))
     }
 
     /// The maps of loaded programs. Pinned ones of an earlier run must be of this layout.

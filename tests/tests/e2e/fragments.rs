@@ -53,9 +53,12 @@ fn rule_23_pieces_in_any_order(mode: &str) {
     });
     let own = hardware_address(&lab.client);
     let payload: Vec<u8> = (0..LENGTH).map(|byte| byte as u8).collect();
-    for target in targets() {
+    // What is no Service's passes.
+    let straight = lab.pods[0].addresses.map(|ip| SocketAddr::new(ip, 8080));
+    for target in targets().into_iter().chain(straight) {
         let (gateway, source) = gateways[usize::from(target.is_ipv6())];
         for (turn, order) in [
+            [0, 1, 2, 3, 4, 5],
             [5, 4, 3, 2, 1, 0],
             [1, 0, 2, 3, 4, 5],
             [5, 0, 1, 2, 3, 4],
