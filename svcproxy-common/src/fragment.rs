@@ -18,6 +18,12 @@ pub fn follow<A: Address, T: Tables<A>>(tables: &T, key: &mut FlowKey<A>, identi
     }
 }
 
+/// Whether later fragments have come before the first, whose packet `key` is of.
+#[inline(never)]
+pub fn overtaken<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>, identification: u32) -> bool {
+    tables.has_early_fragments(&fragment_key(key, identification))
+}
+
 /// Remembers the ports of a first fragment for the others.
 #[inline(never)]
 pub fn remember<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>, identification: u32) {

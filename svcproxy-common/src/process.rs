@@ -118,6 +118,14 @@ where
         }
     };
 
+    if !P::PLAIN
+        && !P::ROUTED
+        && datagram.piece == Piece::First
+        && fragment::overtaken(tables, &key, datagram.identification)
+    {
+        return Err(Reason::Reordered);
+    }
+
     let headers = (datagram.transport - offset) as u32;
     let mut verdict = delivery::verdict(packet, entry, offset);
     if verdict.delivery == Delivery::RESET {

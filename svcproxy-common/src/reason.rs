@@ -87,6 +87,8 @@ reasons! {
     TooBig = 19, "too_big", Reject, "rejected: too big for its way, its sender is told the MTU";
     /// A TCP connection's endpoint is out of reach for good.
     EndpointUnreachable = 20, "endpoint_unreachable", Reject, "rejected: the endpoint cannot be reached any more, TCP is reset";
+    /// The first fragment of a datagram of which others have come before: all come in again, in order.
+    Reordered = 21, "reordered", Defer, "deferred: a first fragment that comes after others, which now follow it";
 }
 
 #[cfg(test)]

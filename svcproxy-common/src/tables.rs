@@ -71,6 +71,11 @@ pub trait Tables<A: Address> {
     fn config(&self) -> Option<&Config<A>>;
     /// The ports of a datagram whose first fragment has been seen.
     fn fragment(&self, key: &FragmentKey<A>) -> Option<FragmentPorts>;
+    /// Whether others of its fragments have come before the first, and been kept. No part of the decision: a host's
+    /// tables keep none.
+    fn has_early_fragments(&self, _key: &FragmentKey<A>) -> bool {
+        false
+    }
     /// Remembers them.
     fn set_fragment(&self, key: &FragmentKey<A>, ports: FragmentPorts);
     /// The endpoint in a slot.

@@ -14,6 +14,7 @@ mod clock;
 mod fib;
 mod maps;
 mod reject;
+mod reorder;
 mod reset;
 mod socket;
 mod tc;
@@ -58,6 +59,12 @@ fn svcproxy_in_any(ctx: TcContext) -> i32 {
 #[classifier]
 fn svcproxy_out_any(ctx: TcContext) -> i32 {
     tc::run::<false, false>(&ctx)
+}
+
+/// What [`svcproxy_in_any`] leaves to it: fragments that have come in the wrong order.
+#[classifier]
+fn svcproxy_reorder(ctx: TcContext) -> i32 {
+    reorder::run(&ctx)
 }
 
 /// An IPv4 socket is about to connect.

@@ -16,6 +16,8 @@ use svcproxy_common::{
     known::{Bit, WORDS},
 };
 
+use crate::reorder;
+
 /// Two entries a connection: 128 Ki connections, what nf_conntrack holds on four cores under kube-proxy.
 const FLOWS: usize = 262_144;
 /// Connections not yet answered.
@@ -102,7 +104,7 @@ static OPENING_V6: PerCpuArray<Opening<V6Addr>, 1> = PerCpuArray::new();
 
 /// Programs that others go on to, by [`Successor`].
 #[btf_map(name = "programs")]
-pub(crate) static PROGRAMS: ProgramArray<2> = ProgramArray::new();
+pub(crate) static PROGRAMS: ProgramArray<3> = ProgramArray::new();
 
 /// Indices of `programs`.
 #[repr(u32)]
@@ -112,6 +114,8 @@ pub(crate) enum Successor {
     In = 0,
     /// `svcproxy_out_any`
     Out = 1,
+    /// `svcproxy_reorder`
+    Reorder = 2,
 }
 
 /// A value on its way through memory, where the verifier does not follow it.
@@ -264,6 +268,11 @@ macro_rules! tables {
             fn fragment(&self, key: &FragmentKey<$address>) -> Option<FragmentPorts> {
                 // SAFETY: copied at once; all pieces of a datagram write the same ports.
                 unsafe { $fragments.get(key) }.copied()
+            }
+
+            #[inline(always)]
+            fn has_early_fragments(&self, key: &FragmentKey<$address>) -> bool {
+                reorder::is_waited_for(key)
             }
 
             #[inline(always)]

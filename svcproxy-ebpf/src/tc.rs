@@ -18,7 +18,7 @@ use crate::{
     access::Frame,
     clock, fib,
     maps::{Maps, PROGRAMS, Successor},
-    reject, reset,
+    reject, reorder, reset,
     xdp::{MARKED, Mark},
 };
 
@@ -27,7 +27,7 @@ use crate::{
 const HEADERS: u32 = 128;
 
 /// An skb on its way in (`IN`) or out, and the program that looks at it: that for plain packets or that for any.
-struct TcPacket<'a, const IN: bool, const PLAIN: bool> {
+pub(crate) struct TcPacket<'a, const IN: bool, const PLAIN: bool> {
     ctx: &'a TcContext,
     frame: Frame,
 }
@@ -43,6 +43,7 @@ pub(crate) fn run<const IN: bool, const PLAIN: bool>(ctx: &TcContext) -> i32 {
             delivery => send(ifindex, delivery == Delivery::PEER),
         },
         Err(Reason::TooBig) => reject::too_big(ctx),
+        Err(Reason::Fragment | Reason::Reordered) if IN && !PLAIN => defer(ctx, Successor::Reorder),
         Err(reason) => match reason.fate() {
             Fate::Pass => TC_ACT_UNSPEC,
             Fate::Defer => defer(ctx, if IN { Successor::In } else { Successor::Out }),
@@ -62,6 +63,7 @@ pub(crate) fn after_xdp(ctx: &TcContext) -> i32 {
             0 => defer(ctx, Successor::In),
             ifindex => send(ifindex, mark.delivery.get() == Delivery::PEER as u32),
         },
+        _ if reorder::comes_again(ctx) => defer(ctx, Successor::In),
         _ => TC_ACT_UNSPEC,
     }
 }
@@ -82,7 +84,7 @@ fn send(ifindex: u32, peer: bool) -> i32 {
 
 /// Goes on in another program.
 #[inline(always)]
-fn defer(ctx: &TcContext, successor: Successor) -> i32 {
+pub(crate) fn defer(ctx: &TcContext, successor: Successor) -> i32 {
     // SAFETY: nothing here waits to be dropped.
     unsafe { PROGRAMS.tail_call(ctx, successor as u32) };
     TC_ACT_UNSPEC // the daemon has not put it there yet
@@ -90,18 +92,26 @@ fn defer(ctx: &TcContext, successor: Successor) -> i32 {
 
 #[inline(always)]
 fn translate<const IN: bool, const PLAIN: bool>(ctx: &TcContext) -> Result<Verdict, Reason> {
+    if IN && !PLAIN {
+        reorder::comes_again(ctx);
+    }
     let head = (ctx.data_end() - ctx.data()) as u32;
     if head < HEADERS && head < ctx.len() {
         let wanted = if ctx.len() < HEADERS { ctx.len() } else { HEADERS };
         ctx.pull_data(wanted).map_err(|_| Reason::Truncated)?;
     }
-    process(
-        &TcPacket::<IN, PLAIN> {
+    process(&TcPacket::<IN, PLAIN>::new(ctx), &Maps)
+}
+
+impl<'a, const IN: bool, const PLAIN: bool> TcPacket<'a, IN, PLAIN> {
+    /// The packet of a program's context, as much of it as is in one piece of memory.
+    #[inline(always)]
+    pub(crate) fn new(ctx: &'a TcContext) -> Self {
+        Self {
             ctx,
             frame: Frame::new(ctx.data(), ctx.data_end()),
-        },
-        &Maps,
-    )
+        }
+    }
 }
 
 impl<const IN: bool, const PLAIN: bool> Packet for TcPacket<'_, IN, PLAIN> {

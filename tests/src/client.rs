@@ -91,6 +91,11 @@ impl Connection {
         let stream = timeout(PATIENCE, TcpStream::connect(target))
             .await
             .context("connect timed out")??;
+        Self::over(stream, target).await
+    }
+
+    /// Over a connection that is made already.
+    pub async fn over(stream: TcpStream, target: SocketAddr) -> Result<Self> {
         let (requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // Ends with the last sender; what it has to report reaches the request that waits for an answer.
         tokio::spawn(connection);

@@ -224,7 +224,7 @@ impl Lab {
         self.start_server(&PodSpec::new(REMOTE, 0), "eth1", REMOTE_ADDRESSES, namespace)
     }
 
-    fn namespace(&self, role: &str) -> Result<Namespace> {
+    pub(crate) fn namespace(&self, role: &str) -> Result<Namespace> {
         let namespace = Namespace::create(&format!("{}{role}", leftovers::prefix(&self.name)))?;
         self.prepare(&namespace)?;
         Ok(namespace)
@@ -248,14 +248,14 @@ impl Lab {
     }
 
     /// Makes the namespace's `eth0` behave like a wire, if that is wanted. GRO makes a veth take redirected frames.
-    fn offloads(&self, namespace: &Namespace) -> Result<()> {
+    pub(crate) fn offloads(&self, namespace: &Namespace) -> Result<()> {
         if self.wire {
             namespace.run("ethtool", &["-K", "eth0", "tx", "off", "gro", "on"])?;
         }
         Ok(())
     }
 
-    fn start_server(
+    pub(crate) fn start_server(
         &mut self,
         spec: &PodSpec,
         interface: &str,

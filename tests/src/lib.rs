@@ -7,13 +7,15 @@
 //!                                └ eth1 ── remote  10.1.0.2     fd00:b::2        (where asked for)
 //! ```
 //!
-//! [`topology`] describes it, [`lab`] builds it, [`server`] runs in the pods, [`client`] asks them, [`daemon`] runs svcproxy in the node, and
+//! [`topology`] describes it, [`lab`] builds it, [`beyond`] adds to it what is further away, [`server`] runs in the pods, [`client`] asks them, [`probe`] finds out
+//! what becomes of those who ask, [`daemon`] runs svcproxy in the node, and
 //! [`leftovers`] removes all of it again whatever happens. [`demo`] is what `cargo xtask demo` shows; the tests are in
 //! `tests/e2e`. Nothing here touches an interface, route or setting outside the lab's own namespaces.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod beyond;
 pub mod client;
 pub mod daemon;
 pub mod demo;
@@ -23,6 +25,7 @@ pub mod leftovers;
 pub mod manifest;
 pub mod namespace;
 pub mod payload;
+pub mod probe;
 pub mod server;
 pub mod topology;
 

@@ -9,6 +9,7 @@ pub struct Service {
     selector: String,
     spec: String,
     ports: String,
+    status: String,
 }
 
 impl Service {
@@ -19,6 +20,7 @@ impl Service {
             selector: "kubia".to_owned(),
             spec: "  ipFamilyPolicy: PreferDualStack\n".to_owned(),
             ports: String::new(),
+            status: String::new(),
         }
     }
 
@@ -28,6 +30,37 @@ impl Service {
             self.ports,
             "    - name: {name}\n      protocol: {protocol}\n      port: {port}\n      targetPort: {target}"
         );
+        self
+    }
+
+    /// [`port`](Self::port), with a nodePort.
+    pub fn node_port(mut self, name: &str, protocol: &str, port: u16, target: &str, node_port: u16) -> Self {
+        self = self.port(name, protocol, port, target);
+        let _ = writeln!(self.ports, "      nodePort: {node_port}");
+        self
+    }
+
+    /// Adds a field of `spec`, or of what it holds, as one line of YAML.
+    pub fn field(mut self, line: &str) -> Self {
+        let _ = writeln!(self.spec, "  {line}");
+        self
+    }
+
+    /// Makes it one of type LoadBalancer, with these addresses.
+    pub fn load_balancer(mut self, ips: &[IpAddr]) -> Self {
+        if self.status.is_empty() {
+            self = self.field("type: LoadBalancer");
+        }
+        self.status = "status:\n  loadBalancer:\n    ingress:\n".to_owned();
+        for ip in ips {
+            let _ = writeln!(self.status, "      - ip: {ip}");
+        }
+        self
+    }
+
+    /// Selects nothing: its endpoints are in slices.
+    pub fn sliced(mut self) -> Self {
+        self.selector = String::new();
         self
     }
 
@@ -58,11 +91,56 @@ impl Service {
             selector,
             spec,
             ports,
+            status,
         } = self;
+        let selector = match selector.as_str() {
+            "" => String::new(),
+            app => format!("  selector:\n    app: {app}\n"),
+        };
         format!(
-            "---\napiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\nspec:\n{spec}  selector:\n    app: {selector}\n  ports:\n{ports}"
+            "---\napiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\nspec:\n{spec}{selector}  ports:\n{ports}{status}"
         )
     }
+}
+
+/// An endpoint of a [`slices`].
+#[derive(Debug, Clone, Copy)]
+pub struct Endpoint<'a> {
+    /// Its addresses, IPv4 first.
+    pub addresses: [IpAddr; 2],
+    /// The node it is on.
+    pub node: &'a str,
+    /// Its conditions, as a YAML mapping without braces.
+    pub conditions: &'a str,
+}
+
+/// The EndpointSlices of a Service, one of each family: its ports, by name, protocol and number, and its endpoints.
+pub fn slices(service: &str, ports: &[(&str, &str, u16)], endpoints: &[Endpoint<'_>]) -> String {
+    let mut text = String::new();
+    for (index, family) in ["IPv4", "IPv6"].into_iter().enumerate() {
+        let _ = writeln!(
+            text,
+            "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: {family}\nmetadata:\n  name: {service}-{}\n  \
+             labels: {{kubernetes.io/service-name: {service}}}\nports:",
+            family.to_lowercase()
+        );
+        for (name, protocol, port) in ports {
+            let _ = writeln!(text, "  - {{name: {name}, protocol: {protocol}, port: {port}}}");
+        }
+        text.push_str(if endpoints.is_empty() {
+            "endpoints: []\n"
+        } else {
+            "endpoints:\n"
+        });
+        for endpoint in endpoints {
+            let _ = writeln!(
+                text,
+                "  - {{addresses: [\"{}\"], nodeName: {}, conditions: {{{}}}}}",
+                endpoint.addresses[index], endpoint.node, endpoint.conditions
+            );
+        }
+    }
+    text
 }
 
 /// A running Pod labelled `app: kubia` as YAML, its container's ports named as given.

@@ -6,7 +6,8 @@
 //! | `GET /peer` | the client's address, as the pod sees it |
 //! | `GET /bytes/N` | the payload of N bytes |
 //! | `POST /hash` | the SHA-256 of the body |
-//! | a UDP datagram | the pod's name, a space, the datagram |
+//! | the UDP datagram `peer` | the pod's name, a space, the client's address as the pod sees it |
+//! | any other | the pod's name, a space, the datagram |
 
 use std::{
     convert::Infallible,
@@ -112,7 +113,11 @@ async fn echo(socket: UdpSocket, name: Arc<str>) {
         let Ok((length, from)) = socket.recv_from(&mut buffer).await else {
             continue;
         };
-        let reply = [name.as_bytes(), b" ", &buffer[..length]].concat();
+        let text = match &buffer[..length] {
+            b"peer" => from.ip().to_canonical().to_string().into_bytes(),
+            datagram => datagram.to_owned(),
+        };
+        let reply = [name.as_bytes(), b" ", &text].concat();
         // A datagram may be lost; that is for the client to count.
         socket.send_to(&reply, from).await.ok();
     }

@@ -115,7 +115,21 @@ impl Maps {
     ];
 
     /// The programs that others go on to, by their index in `programs`.
-    pub(super) const SUCCESSORS: [&str; 2] = ["svcproxy_in_any", "svcproxy_out_any"];
+    pub(super) const SUCCESSORS: [&str; 3] = ["svcproxy_in_any", "svcproxy_out_any", "svcproxy_reorder"];
+
+    /// Makes the programs keep no fragment that comes before the first of its datagram, for comparing each packet with
+    /// the decision code alone. Until they are loaded the next time.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn keep_no_fragments(&mut self) -> Result<()> {
+        let index = Self::SUCCESSORS.iter().position(|name| *name == "svcproxy_reorder");
+        let index = index.expect("one of them") as u32;
+        self.successors
+            .clear_index(&index)
+            .map_err(DatapathError::map("programs"))
+    }
 
     /// The maps of loaded programs. Pinned ones of an earlier run must be of this layout.
     pub(super) fn of_object(ebpf: &mut Ebpf, pin_dir: Option<&Path>) -> Result<Self> {

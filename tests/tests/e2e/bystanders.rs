@@ -115,7 +115,7 @@ fn vlan_frames_pass(mode: &str) {
 }
 
 /// Frames on `eth0` of this namespace.
-fn raw() -> (Box<dyn DataLinkSender>, Box<dyn DataLinkReceiver>) {
+pub(crate) fn raw() -> (Box<dyn DataLinkSender>, Box<dyn DataLinkReceiver>) {
     let interfaces = pnet_datalink::interfaces();
     let eth0 = interfaces.iter().find(|interface| interface.name == "eth0").unwrap();
     let config = pnet_datalink::Config {

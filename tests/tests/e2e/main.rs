@@ -10,13 +10,17 @@ mod bystanders;
 mod cleanup;
 mod examples;
 mod explain;
+mod exposed;
+mod fragments;
 mod get;
 mod health;
 mod lab;
 mod live;
 mod load;
+mod masquerade;
 mod network;
 mod node;
+mod path_mtu;
 mod refusals;
 mod remote;
 mod restart;
@@ -24,6 +28,7 @@ mod scenario;
 mod transfer;
 mod udp;
 mod unreachable;
+mod verdicts;
 
 /// Turns `fn case(mode: &str)` into the tests `case::xdp` and `case::tc`.
 #[macro_export]

@@ -67,6 +67,7 @@ impl World {
             network::build();
             let namespace = File::open("/proc/thread-self/ns/net").unwrap();
             let mut datapath = Datapath::load(None, &SIZES).unwrap_or_else(|error| panic!("{error}"));
+            datapath.maps.keep_no_fragments().unwrap();
             // A test run may name a veth as the frame's interface only while that runs XDP.
             for name in ["veth0", "veth1"] {
                 datapath.xdp().unwrap().attach(name, Default::default()).unwrap();

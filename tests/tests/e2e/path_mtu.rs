@@ -1,0 +1,144 @@
+//! Path MTU discovery works through a Service, wherever the narrow link is: all that is sent may not be fragmented, and
+//! whoever sends too much must hear of it.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use svcproxy_tests::{
+    beyond::Behind,
+    client::{self, Connection},
+    daemon::Daemon,
+    lab::Lab,
+    manifest::{self, Endpoint},
+    namespace::Namespace,
+    payload,
+    topology::{CLIENT, NODE},
+};
+
+use crate::{
+    exposed::{HERE, Place, lab, run},
+    over_xdp_and_tc,
+};
+
+over_xdp_and_tc!(
+    rule_22_a_narrow_link_beyond_the_client,
+    rule_22_a_narrow_link_beyond_the_endpoint,
+    rule_22_the_nodes_own_links_are_narrow,
+);
+
+/// Each way.
+const LENGTH: u64 = 20_000_000;
+/// Far less than a sender takes that hears nothing: it repeats one segment after 0.2 s, 0.4 s, 0.8 s …
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// svcproxy with one Service of one endpoint.
+fn serve(mode: &str, lab: &Lab, endpoint: [IpAddr; 2]) -> Daemon {
+    let endpoint = Endpoint {
+        addresses: endpoint,
+        node: HERE,
+        conditions: "",
+    };
+    let ports = [("tcp", "TCP", 8080), ("udp", "UDP", 8080)];
+    let service = Place(1).service("kubia").yaml() + &manifest::slices("kubia", &ports, &[endpoint]);
+    run(mode, lab, &service, &[])
+}
+
+/// The Service's cluster IP, and its nodePort, where clients are masqueraded.
+fn targets() -> impl Iterator<Item = SocketAddr> {
+    let cluster_ips = Place(1).cluster_ips().map(|ip| SocketAddr::new(ip, 80));
+    let node_ports = NODE.map(|ip| SocketAddr::new(ip, Place(1).node_port()));
+    cluster_ips.into_iter().chain(node_ports)
+}
+
+/// Sends much both ways.
+#[track_caller]
+fn transfer(from: &Namespace, target: SocketAddr) {
+    let start = Instant::now();
+    let (down, up) = from.enter(|| {
+        client::block_on(async {
+            let mut connection = Connection::open(target).await.unwrap();
+            let down = connection.download(LENGTH).await.unwrap();
+            (down, connection.upload(LENGTH).await.unwrap())
+        })
+    });
+    let expected = payload::hash(LENGTH);
+    assert_eq!((&down, &up), (&expected, &expected), "{target}");
+    let took = start.elapsed();
+    assert!(took < LIMIT, "{target}: {took:?}");
+}
+
+/// Asserts that the kernel of a namespace has been told of the path to an address.
+#[track_caller]
+fn assert_learnt(namespace: &Namespace, to: IpAddr, mtu: u32) {
+    let route = namespace.run("ip", &["route", "get", &to.to_string()]).unwrap();
+    assert!(route.contains(&format!(" mtu {mtu} ")), "{route}");
+}
+
+/// How many senders svcproxy itself has told.
+fn told(lab: &Lab) -> u64 {
+    let reasons = lab.get(&["reasons"]).unwrap();
+    let row = reasons.lines().find_map(|line| line.strip_prefix("too_big "));
+    row.unwrap().split_whitespace().next().unwrap().parse().unwrap()
+}
+
+fn rule_22_a_narrow_link_beyond_the_client(mode: &str) {
+    for mtu in [1280, 576] {
+        let mut lab = lab(mode);
+        let addresses = lab.add_beyond("far", 5, Behind::Client, mtu).unwrap();
+        let _daemon = serve(mode, &lab, lab.pods[0].addresses);
+        let far = &lab.pod("far").unwrap().namespace;
+        for target in targets().filter(|target| target.is_ipv4() || mtu >= 1280) {
+            transfer(far, target);
+        }
+        // The endpoint, who saw this client by way of the cluster IP.
+        assert_learnt(&lab.pods[0].namespace, addresses[0], mtu);
+    }
+}
+
+fn rule_22_a_narrow_link_beyond_the_endpoint(mode: &str) {
+    for mtu in [1280, 576] {
+        let mut lab = lab(mode);
+        let endpoint = lab.add_beyond("far", 6, Behind::Remote, mtu).unwrap();
+        let _daemon = serve(mode, &lab, endpoint);
+        for target in targets().filter(|target| target.is_ipv4() || mtu >= 1280) {
+            // The first datagram is lost, and the sender told why; the next is sent in pieces.
+            lab.client.enter(|| client::udp(target, &[b'x'; 1400])).unwrap();
+            assert_learnt(&lab.client, target.ip(), mtu);
+            transfer(&lab.client, target);
+        }
+    }
+}
+
+/// Who has a narrow link itself asks for small segments; here it asks for large ones, as a host further on would.
+fn rule_22_the_nodes_own_links_are_narrow(mode: &str) {
+    let lab = lab(mode);
+    let pod = &lab.pods[0];
+    let _daemon = serve(mode, &lab, pod.addresses);
+    let narrow = |namespace: &Namespace, mtu: u32| namespace.ip(&format!("link set eth0 mtu {mtu}")).unwrap();
+    lab.node.ip(&format!("link set {} mtu 1280", pod.interface)).unwrap();
+    narrow(&pod.namespace, 1280);
+    pod.namespace
+        .ip("route replace default via 10.244.0.1 advmss 1460
+             route replace default via fd00:10:244::1 advmss 1440")
+        .unwrap();
+    targets().for_each(|target| transfer(&lab.client, target));
+    assert_learnt(&lab.client, Place(1).cluster_ips()[1], 1280);
+    let told_before = told(&lab);
+    assert!(told_before > 0);
+
+    lab.node.ip(&format!("link set {} mtu 1500", pod.interface)).unwrap();
+    narrow(&pod.namespace, 1500);
+    narrow(&lab.node, 1280);
+    narrow(&lab.client, 1280);
+    lab.client
+        .ip("route replace 10.96.0.0/12 via 10.0.0.1 advmss 1460
+             route replace fd00:10:96::/112 via fd00:a::1 advmss 1440
+             route replace 10.0.0.1/32 dev eth0 advmss 1460
+             route replace fd00:a::1/128 dev eth0 advmss 1440")
+        .unwrap();
+    targets().for_each(|target| transfer(&lab.client, target));
+    assert_learnt(&pod.namespace, CLIENT[1], 1280);
+    assert!(told(&lab) > told_before);
+}
