@@ -20,7 +20,7 @@ pub enum PreflightError {
     Capabilities(Vec<String>),
     /// The kernel has no type information of its own.
     #[error(
-        "/sys/kernel/btf/vmlinux is missing: svcproxy needs a kernel built with CONFIG_DEBUG_INFO_BTF=y (6.6 or later)"
+        "/sys/kernel/btf/vmlinux is missing: svcproxy needs a kernel built with CONFIG_DEBUG_INFO_BTF=y (6.7 or later)"
     )]
     NoBtf,
     /// The pin directory is not on a bpffs.

@@ -7,6 +7,7 @@
 mod batch;
 mod choice;
 mod given;
+mod listed;
 mod objects;
 mod source;
 mod table;
