@@ -29,6 +29,12 @@ pub trait Address: Copy + Eq + Ord + Hash + Debug + 'static {
     /// All its bits in 64, for hashing: IPv4 unchanged, IPv6 with both halves combined.
     fn bits(&self) -> u64;
 
+    /// Length of [`network`](Self::network), bits.
+    const NETWORK_BITS: u32;
+
+    /// The network it is in, as a number for hashing.
+    fn network(&self) -> u64;
+
     /// As the kernel's `bpf_fib_lookup` takes it: four words as stored, of which IPv4 uses the first.
     fn fib(&self) -> [u32; 4];
 
@@ -71,6 +77,14 @@ impl Address for V4Addr {
     #[inline(always)]
     fn bits(&self) -> u64 {
         u32::from_ne_bytes(self.octets) as u64
+    }
+
+    const NETWORK_BITS: u32 = 16;
+
+    #[inline(always)]
+    fn network(&self) -> u64 {
+        let [a, b, ..] = self.octets;
+        u16::from_ne_bytes([a, b]) as u64
     }
 
     #[inline(always)]
@@ -117,6 +131,14 @@ impl Address for V6Addr {
     fn bits(&self) -> u64 {
         let [high, low] = self.halves();
         high.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ low
+    }
+
+    const NETWORK_BITS: u32 = 64;
+
+    #[inline(always)]
+    fn network(&self) -> u64 {
+        let [high, _] = self.halves();
+        high
     }
 
     #[inline(always)]

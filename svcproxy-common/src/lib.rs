@@ -19,6 +19,7 @@ pub mod family;
 pub mod flow;
 pub mod fragment;
 pub mod icmp;
+pub mod known;
 pub mod maglev;
 mod packet;
 pub mod policy;

@@ -13,7 +13,7 @@ use crate::{
     delivery,
     family::{Datagram, Family, Piece, V4, V6},
     flow::Translation,
-    fragment, icmp, policy,
+    fragment, icmp, known, policy,
     transport::{self, Transport},
     wire::{Ethernet, Vlan},
 };
@@ -86,6 +86,13 @@ where
     }
     let flags = transport.flags;
     key.protocol = packet.opaque(key.protocol);
+
+    let known = tables.known(known::address(&key.dst))
+        || tables.known(known::address(&key.src))
+        || tables.known(known::network(&key.dst));
+    if !known {
+        return Err(Reason::NotAService);
+    }
 
     let now = packet.now();
     let entry = match tables.flow(Table::Flows, &key) {

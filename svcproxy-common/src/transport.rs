@@ -116,11 +116,14 @@ impl Transport {
             return fix_sctp(packet, self.checksum as u32, difference, rest);
         }
         let field: &Be16 = packet.at(self.checksum & 0x3fff).ok_or(Reason::RewriteFailed)?;
-        // UDP over IPv4 without a checksum keeps none (RFC 768).
-        if change.udp && field.get() == 0 || packet.fix_checksum(field, self.checksum, change) {
-            Ok(())
-        } else {
-            Err(Reason::RewriteFailed)
+        // UDP without a checksum keeps none (RFC 768, RFC 6935).
+        if change.udp && field.get() == 0 {
+            packet.add_to_sum(change.port_delta);
+            return Ok(());
+        }
+        match packet.fix_checksum(field, self.checksum, change) {
+            true => Ok(()),
+            false => Err(Reason::RewriteFailed),
         }
     }
 }

@@ -13,6 +13,7 @@ use svcproxy_common::{
         SocketPeer, SourceRange, V4Addr, V6Addr,
     },
     flow::Live,
+    known::{Bit, WORDS},
 };
 
 use crate::reorder;
@@ -125,6 +126,10 @@ static OPAQUE: PerCpuArray<u64, 1> = PerCpuArray::new();
 #[btf_map(name = "interfaces")]
 pub(crate) static INTERFACES: HashMap<u32, Interface, INTERFACES_MAX, SPARSE> = HashMap::new();
 
+/// Addresses that can matter, see [`svcproxy_common::known`].
+#[btf_map(name = "known")]
+static KNOWN: Array<u64, { WORDS as usize }> = Array::new();
+
 /// Packets by [`Reason`].
 #[btf_map(name = "reasons")]
 static REASONS: PerCpuArray<u64, { Reason::ALL.len() }> = PerCpuArray::new();
@@ -229,6 +234,11 @@ macro_rules! tables {
             fn opening(&self) -> Option<&mut Opening<$address>> {
                 // SAFETY: this CPU's own slot; programs of these types do not nest, and each connection asks once.
                 $opening.get_ptr_mut(0).map(|opening| unsafe { &mut *opening })
+            }
+
+            #[inline(always)]
+            fn known(&self, (word, mask): Bit) -> bool {
+                KNOWN.get(word).is_some_and(|word| word & mask != 0)
             }
 
             #[inline(always)]

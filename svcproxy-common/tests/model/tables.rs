@@ -16,6 +16,7 @@ use svcproxy_common::{
         FragmentPorts, Network, ServiceEntry, ServiceKey, SocketKey, SocketPeer, V4Addr, V6Addr,
     },
     flow::Live,
+    known::Bit,
 };
 
 /// A map that takes `capacity` entries and then no more.
@@ -286,6 +287,10 @@ impl<A: Side> Tables<A> for HostTables {
     fn opening(&self) -> Option<&mut Opening<A>> {
         // SAFETY: one packet at a time is opening a connection, and it asks once for each half of the work.
         Some(unsafe { &mut *A::of(self).opening.get() })
+    }
+
+    fn known(&self, _: Bit) -> bool {
+        true // what the kernel saves itself is looked up here
     }
 
     fn network(&self, address: &A) -> Option<Network> {

@@ -40,6 +40,9 @@ impl Endpoints {
             }
         }
         let neighbours = network.monitor().neighbours().await?;
+        for (interface, ip) in self.reach.stale(network.snapshot(), &neighbours) {
+            network.monitor().ask(interface, ip).await?;
+        }
         let endpoints = model.serving();
         self.reach.update(&Evidence {
             network: network.snapshot(),

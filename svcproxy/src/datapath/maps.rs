@@ -20,9 +20,10 @@ use svcproxy_common::{
 mod elements;
 
 pub use self::elements::entries;
+pub(super) use self::elements::prefixes;
 pub(super) use self::elements::{delete, is_gone};
-use self::elements::{delete_prefixes, prefixes, put, put_prefixes};
-use super::{DatapathError, grace};
+use self::elements::{delete_prefixes, put, put_prefixes};
+use super::{DatapathError, grace, known::Known};
 use crate::plan::{Diff, FamilyMaps, FamilyStep, MapContents, Step, sets_of};
 
 type Result<T> = std::result::Result<T, DatapathError>;
@@ -41,6 +42,7 @@ pub struct Maps {
     pub interfaces: HashMap<MapData, u32, Interface>,
     /// `programs`, by the order of [`Maps::SUCCESSORS`].
     pub(super) successors: ProgramArray<MapData>,
+    pub(super) known: Known,
     reasons: PerCpuArray<MapData, u64>,
     layout: Array<MapData, Layout>,
 }
@@ -83,7 +85,7 @@ impl MapKeys for V6Addr {
 
 impl Maps {
     /// Names of all maps, as in the object and under the pin directory.
-    pub const NAMES: [&str; 25] = [
+    pub const NAMES: [&str; 26] = [
         "services_v4",
         "services_v6",
         "backends_v4",
@@ -106,6 +108,7 @@ impl Maps {
         "sockets_v4",
         "sockets_v6",
         "interfaces",
+        "known",
         "programs",
         "reasons",
         "layout",
@@ -184,6 +187,7 @@ impl Maps {
             slots: typed("backend_slots", source("backend_slots"))?,
             interfaces: typed("interfaces", source("interfaces"))?,
             successors: typed("programs", source("programs"))?,
+            known: Known::new(typed("known", source("known"))?)?,
             reasons: typed("reasons", source("reasons"))?,
             layout: typed("layout", source("layout"))?,
         })
@@ -218,6 +222,7 @@ impl Maps {
                 in_use = false;
             }
             in_use |= step.changes_entries();
+            self.known.learn(step)?;
             match step {
                 Step::V4(step) => self.v4.apply(step, &mut self.config_v4)?,
                 Step::V6(step) => self.v6.apply(step, &mut self.config_v6)?,

@@ -9,6 +9,7 @@ mod clock;
 mod error;
 mod grace;
 mod interfaces;
+mod known;
 pub mod links;
 mod maps;
 mod object;

@@ -18,13 +18,15 @@ pub fn now() -> u32 {
 }
 
 impl Maps {
-    /// Removes expired connections; returns how many table entries that were.
+    /// Removes expired connections, and what is known of addresses that nothing has any more; returns how many table entries that were.
     ///
     /// # Errors
     ///
     /// When a table cannot be read or changed.
     pub fn sweep(&mut self, now: u32) -> Result<usize, DatapathError> {
-        Ok(self.v4.sweep(now)? + self.v6.sweep(now)?)
+        let removed = self.v4.sweep(now)? + self.v6.sweep(now)?;
+        self.forget_unknown()?;
+        Ok(removed)
     }
 }
 

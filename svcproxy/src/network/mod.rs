@@ -24,7 +24,7 @@ pub use self::{
     error::NetworkError,
     link::Link,
     monitor::Monitor,
-    neighbours::Neighbours,
+    neighbours::{Neighbour, Neighbours},
     overlap::{Overlap, overlaps},
     reach::{Evidence, OutOfReach, Reach},
     snapshot::{Address, Route, Snapshot},

@@ -7,6 +7,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use netlink_packet_core::NetlinkMessage;
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
+    neighbour::{NeighbourFlags, NeighbourState},
     route::{RouteAddress, RouteAttribute, RouteMessage},
 };
 use rtnetlink::{
@@ -117,6 +118,20 @@ impl Monitor {
             .await
             .map_err(NetworkError::netlink("neighbours"))?;
         Ok(messages.iter().collect())
+    }
+
+    /// Has the kernel ask a neighbour whether it is still there. Before long [`neighbours`](Self::neighbours) tells.
+    ///
+    /// # Errors
+    ///
+    /// When netlink fails.
+    pub async fn ask(&self, interface: u32, ip: IpAddr) -> Result<(), NetworkError> {
+        let request = self.handle.neighbours().add(interface, ip).flags(NeighbourFlags::Use);
+        match request.state(NeighbourState::None).replace().execute().await {
+            // The interface, or the address on it, has just gone.
+            Ok(()) | Err(rtnetlink::Error::NetlinkError(_)) => Ok(()),
+            Err(error) => Err(NetworkError::netlink("a neighbour")(error)),
+        }
     }
 
     /// Whether the kernel has any way to an address: tables other than the main one, which a [`Snapshot`] leaves out,

@@ -16,7 +16,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{Neighbours, Route, Snapshot, routing::Routing};
+use super::{Neighbour, Neighbours, Route, Snapshot, routing::Routing};
 
 /// How long what may pass must last: longer than the 3 s in which the kernel asks for a neighbour before it gives up
 /// (`mcast_solicit`, `retrans_time_ms`), and from one look to the next.
@@ -131,6 +131,18 @@ impl Reach {
         self.known.keys().filter(lost).copied().collect()
     }
 
+    /// The neighbours, by ifindex, that are endpoints on a link and have not answered lately. Somebody must ask them: what XDP
+    /// or the other end of a veth is sent passes the kernel's neighbour tables by.
+    pub fn stale(&self, network: &Snapshot, neighbours: &Neighbours) -> Vec<(u32, IpAddr)> {
+        let routing = Routing::of(network);
+        let neighbour = |ip: IpAddr| {
+            let on_link = routing.routes(ip).filter(|route| route.gateway.is_none());
+            on_link.map(move |route| (route.interface, ip))
+        };
+        let stale = |(interface, ip): &(u32, IpAddr)| neighbours.get(*interface, *ip) == Some(Neighbour::Stale);
+        self.known().flat_map(neighbour).filter(stale).collect()
+    }
+
     /// Takes the evidence up.
     pub fn update(&mut self, evidence: &Evidence<'_>) {
         let routing = Routing::of(evidence.network);
@@ -227,18 +239,21 @@ impl OutOfReach {
 /// Whether an address answers on the link, where its routes lead to one. A router's silence is not the endpoint's: it
 /// may well be reached another way before long.
 fn on_link(ip: IpAddr, routes: &[&Route], evidence: &Evidence<'_>) -> Finding {
-    let answers = |route: &&Route| match route.gateway {
+    let heard = |route: &&Route| match route.gateway {
         Some(_) => Some(true),
-        None => evidence.neighbours.answers(route.interface, ip),
+        None => {
+            let neighbour = evidence.neighbours.get(route.interface, ip);
+            neighbour.map(|neighbour| neighbour != Neighbour::Silent)
+        }
     };
-    let answers: Vec<Option<bool>> = routes.iter().map(answers).collect();
+    let heard: Vec<Option<bool>> = routes.iter().map(heard).collect();
     match routes.first() {
-        Some(route) if answers.iter().all(|answers| *answers == Some(false)) => {
+        Some(route) if heard.iter().all(|heard| *heard == Some(false)) => {
             let interface = evidence.network.link(route.interface);
             let name = interface.map(|link| link.name.clone()).unwrap_or_default();
             Finding::Doubtful(OutOfReach::Silent(name))
         }
-        Some(_) if !answers.contains(&Some(true)) => Finding::Unasked,
+        Some(_) if !heard.contains(&Some(true)) => Finding::Unasked,
         _ => Finding::Reached,
     }
 }

@@ -73,7 +73,7 @@ pub struct Prefix<T> {
 
 impl<T: Copy> Prefix<T> {
     /// The network of a prefix of `networks_`.
-    pub(super) fn network<A: MapAddress<Octets = T>>(&self) -> Option<IpNet> {
+    pub(crate) fn network<A: MapAddress<Octets = T>>(&self) -> Option<IpNet> {
         IpNet::new(A::from_octets(self.data).ip(), u8::try_from(self.length).ok()?).ok()
     }
 }

@@ -10,7 +10,7 @@ use svcproxy::{
     input,
     manifest::{self, Source},
     model::Options,
-    network::{Evidence, Neighbours, Reach, Snapshot},
+    network::{Evidence, Neighbour, Neighbours, Reach, Snapshot},
     state::State,
 };
 
@@ -31,7 +31,7 @@ const NODE: &str = "
 #[derive(Clone, Default)]
 struct Moment {
     network: Snapshot,
-    neighbours: Vec<(u32, IpAddr, bool)>,
+    neighbours: Vec<(u32, IpAddr, Neighbour)>,
     led_elsewhere: BTreeSet<IpAddr>,
     endpoints: BTreeSet<IpAddr>,
     ended: BTreeMap<IpAddr, String>,
@@ -57,9 +57,9 @@ impl Moment {
     }
 
     /// What an address is told by its interface's neighbour table.
-    fn neighbour(mut self, interface: &str, ip: &str, answers: bool) -> Self {
+    fn neighbour(mut self, interface: &str, ip: &str, neighbour: Neighbour) -> Self {
         let link = self.network.links.iter().find(|link| link.name == interface).unwrap();
-        self.neighbours.push((link.index, ip.parse().unwrap(), answers));
+        self.neighbours.push((link.index, ip.parse().unwrap(), neighbour));
         self
     }
 
@@ -171,31 +171,58 @@ fn without_any_route_an_address_is_out_of_reach_unless_a_rule_leads_there() {
 
 #[test]
 fn a_neighbour_must_be_silent_twice() {
-    let at = |answers| Moment::of(NODE).neighbour("cni0", "10.244.2.3", answers);
+    use Neighbour::{Answers, Silent, Stale};
+
+    let at = |neighbour| Moment::of(NODE).neighbour("cni0", "10.244.2.3", neighbour);
     let silent = "it does not answer on the link of cni0";
     assert_course(
         "10.244.2.3",
         [
             (0, Moment::of(NODE), ""),
-            (5, at(false), ""),
-            (8, at(false), ""),
-            (9, at(true), ""),
-            (10, at(false), ""),
+            (5, at(Silent), ""),
+            (8, at(Silent), ""),
+            (9, at(Stale), ""),
+            (10, at(Silent), ""),
             // The kernel has forgotten it: nothing new.
             (15, Moment::of(NODE), ""),
-            (20, at(false), silent),
+            (20, at(Silent), silent),
             // Nobody sends there any more, so nobody asks.
             (60, Moment::of(NODE), silent),
-            (65, at(false), silent),
-            (70, at(true), ""),
+            (65, at(Silent), silent),
+            (70, at(Answers), ""),
         ],
     );
 }
 
 #[test]
 fn the_silence_of_a_router_is_not_the_endpoints() {
-    let at = |second| (second, Moment::of(NODE).neighbour("eth0", "192.0.2.2", false), "");
+    let at = |second| {
+        (
+            second,
+            Moment::of(NODE).neighbour("eth0", "192.0.2.2", Neighbour::Silent),
+            "",
+        )
+    };
     assert_course("10.244.1.5", [at(0), at(60)]);
+}
+
+#[test]
+fn endpoints_on_a_link_that_have_not_answered_lately_are_asked() {
+    let (own, on_link) = ("192.0.2.1", "10.244.2.3");
+    let mut reach = Reach::default();
+    reach.learn(ips(&format!("{own} {on_link} 10.244.2.4 10.244.2.5 10.244.1.5")));
+    let moment = Moment::of(NODE)
+        .neighbour("eth0", own, Neighbour::Stale)
+        .neighbour("cni0", on_link, Neighbour::Stale)
+        .neighbour("cni0", "10.244.2.4", Neighbour::Answers)
+        .neighbour("cni0", "10.244.2.6", Neighbour::Stale)
+        .neighbour("eth0", "10.244.1.5", Neighbour::Stale);
+    let (index, ..) = moment.neighbours[1];
+    let neighbours: Neighbours = moment.neighbours.iter().copied().collect();
+    assert_eq!(
+        reach.stale(&moment.network, &neighbours),
+        [(index, on_link.parse::<IpAddr>().unwrap())]
+    );
 }
 
 #[test]

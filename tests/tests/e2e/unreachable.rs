@@ -3,6 +3,7 @@
 use std::{
     io::{self, ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -218,6 +219,37 @@ fn rule_27_clients_of_an_endpoint_that_is_silent_on_its_link_are_reset(mode: &st
         0,
         "out of reach: it does not answer on the link of eth1; its TCP connection is reset",
     );
+}
+
+/// Nobody sends, and the node's kernel would not see it either: the daemon asks.
+#[test]
+fn rule_27_silence_is_noticed_before_a_client_sends() {
+    let topology = Topology {
+        remote: true,
+        pods: Vec::new(),
+        ..topology("xdp")
+    };
+    let scenario = Scenario::with("xdp", &topology, &kubia());
+    let remote = scenario.lab.pod(REMOTE).unwrap();
+    for family in ["ipv4", "ipv6"] {
+        // What takes the kernel a minute shall take it one second.
+        let settings = [
+            "base_reachable_time_ms=500",
+            "delay_first_probe_time=0",
+            "retrans_time_ms=200",
+        ];
+        let settings = settings.map(|setting| format!("{family}/neigh/eth1/{setting}"));
+        let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+        scenario.lab.node.sysctl(&settings).unwrap();
+    }
+    let mut lines = scenario.targets(HTTP).map(|target| Line::open(&scenario.lab, target));
+    // The kernel's own questions after the last packet are over.
+    thread::sleep(Duration::from_secs(3));
+    remote.namespace.ip("addr flush dev eth0").unwrap();
+    scenario.assert_said(remote, 0, "out of reach: it does not answer on the link of eth1");
+    for line in &mut lines {
+        line.assert_reset_within(1);
+    }
 }
 
 fn rule_27_a_route_that_comes_back_brings_its_connections_back(mode: &str) {

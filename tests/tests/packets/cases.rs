@@ -1,6 +1,6 @@
 //! What each program makes of each kind of packet, and under which reason it counts it.
 
-use svcproxy::datapath::{links::Hook, trial::Action};
+use svcproxy::datapath::{links::Hook, sweep, trial::Action};
 use svcproxy_common::{
     Fate,
     Reason::{self, *},
@@ -281,5 +281,22 @@ fn an_established_connection_asks_no_service() {
                 assert_eq!(sockets(&outcome.frame), (src, dst));
             }
         }
+    }
+}
+
+#[test]
+fn a_connection_outlives_its_service_when_what_is_known_is_found_anew() {
+    let mut world = world();
+    for ip in Ip::ALL {
+        serve(&mut world);
+        world.forget();
+        let (client, vip) = (ip.client(1, 5000), ip.vip(1, 80));
+        let pod = sockets(&world.run(Hook::TcIn, &tcp(client, vip, "S")).frame).1;
+        world.serve(&[]);
+        world.datapath.maps.sweep(sweep::now()).unwrap();
+        let (reason, reply) = world.counted(Hook::TcIn, &tcp(pod, client, "S.").bytes());
+        assert_eq!((reason, sockets(&reply.frame)), (Translated, (vip, client)));
+        let (reason, request) = world.counted(Hook::TcIn, &tcp(client, vip, ".").bytes());
+        assert_eq!((reason, sockets(&request.frame)), (Translated, (client, pod)));
     }
 }

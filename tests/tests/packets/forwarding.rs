@@ -13,7 +13,8 @@ use crate::{
     answer::Answer,
     cluster::service,
     model::{Frame, Ip, MAC_CLIENT, MAC_NODE, judge, sockets, tcp},
-    world::{Left, MTU_VETH1, NEIGHBOUR as NEIGHBOUR_MAC, NEIGHBOURS, World, left_to_tc, world},
+    network::{MTU_VETH1, NEIGHBOUR as NEIGHBOUR_MAC, NEIGHBOURS},
+    world::{Left, World, left_to_tc, world},
 };
 
 /// Where the one pod of a Service is.

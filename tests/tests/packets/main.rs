@@ -12,5 +12,6 @@ mod forwarding;
 mod hardware_sum;
 #[path = "../../../svcproxy-common/tests/model/mod.rs"]
 mod model;
+mod network;
 mod refusals;
 mod world;

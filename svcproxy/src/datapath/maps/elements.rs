@@ -60,7 +60,7 @@ pub(in crate::datapath) fn delete<K: aya::Pod, V: aya::Pod>(
 }
 
 /// Everything a trie holds.
-pub(super) fn prefixes<K: aya::Pod + Ord, V: aya::Pod>(
+pub(in crate::datapath) fn prefixes<K: aya::Pod + Ord, V: aya::Pod>(
     map: &LpmTrie<MapData, K, V>,
     name: &str,
 ) -> Result<BTreeMap<Prefix<K>, V>> {

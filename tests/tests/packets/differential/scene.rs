@@ -17,7 +17,7 @@ use svcproxy_common::abi::{
 
 use crate::{
     model::Ip,
-    world::{NEIGHBOURS, NODE_ADDRESSES},
+    network::{NEIGHBOURS, NODE_ADDRESSES},
 };
 
 /// A cluster and the node.

@@ -23,7 +23,8 @@ use svcproxy_common::{
 use super::scene::Scene;
 use crate::{
     model::{FamilyTables, Ip, Node, Side, live_affinity, snapshot},
-    world::{MTU_VETH0, MTU_VETH1, NEIGHBOUR, NEIGHBOURS, NODE_ADDRESSES, World},
+    network::{MTU_VETH0, MTU_VETH1, NEIGHBOUR, NEIGHBOURS, NODE_ADDRESSES},
+    world::World,
 };
 
 /// Makes the kernel hold the scene and a host node the same.

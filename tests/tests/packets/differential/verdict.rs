@@ -23,7 +23,8 @@ use crate::{
         Outcome,
         judge::{self, Layers},
     },
-    world::{NODE_ADDRESSES, left_to_tc},
+    network::NODE_ADDRESSES,
+    world::left_to_tc,
 };
 
 /// What a program did.
