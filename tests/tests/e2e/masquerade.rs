@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use svcproxy_tests::{
     beyond::Behind,
     client::{self, Connection},
-    lab::Lab,
+    lab::{Lab, Pod},
     manifest::{self, Endpoint},
     namespace::Namespace,
     payload,
@@ -15,17 +15,14 @@ use svcproxy_tests::{
 };
 
 use crate::{
-    exposed::{HERE, INSIDE, POD_NETWORKS, Place, ask, lab, run, start},
+    exposed::{HERE, INSIDE, POD_NETWORKS, Place, ask, lab, run},
     over_xdp_and_tc,
 };
 
 over_xdp_and_tc!(
-    rule_17_the_endpoint_sees_the_interface_towards_it,
+    rule_17_whom_endpoints_see,
     rule_17_masquerade_all,
-    rule_17_hairpin,
-    rule_17_an_endpoint_on_the_node_itself,
-    rule_18_two_clients_with_one_port,
-    rule_19_answers_come_from_the_address_that_was_asked,
+    rules_17_18_19_clients_are_told_apart_and_answered,
 );
 
 /// 2 MB.
@@ -71,12 +68,29 @@ fn ips(v4: &str, v6: &str) -> [IpAddr; 2] {
     [v4, v6].map(|ip| ip.parse().unwrap())
 }
 
-/// An endpoint behind two routers: the address is that of the node's interface to the first.
-fn rule_17_the_endpoint_sees_the_interface_towards_it(mode: &str) {
+/// A pod that is its Service's only endpoint reaches itself, in every way.
+#[track_caller]
+fn assert_reaches_itself(pod: &Pod, place: &Place) {
+    let node = ips("10.244.0.1", "fd00:10:244::1");
+    for (target, node) in targets(place)
+        .into_iter()
+        .flat_map(|targets| targets.into_iter().zip(node))
+    {
+        assert_served(&pod.namespace, target, &pod.name, node);
+    }
+}
+
+fn rule_17_whom_endpoints_see(mode: &str) {
     let mut lab = lab(mode);
-    let endpoint = lab.add_beyond("far", 6, Behind::Remote, 1500).unwrap();
-    let _daemon = run(mode, &lab, &service(&Place(1), "kubia", &[endpoint]), &[POD_NETWORKS]);
+    let far = lab.add_beyond("far", 6, Behind::Remote, 1500).unwrap();
+    let host = lab.serve_on_node("host").unwrap();
+    let itself = &lab.pods[0];
+    let manifests = service(&Place(1), "far", &[far])
+        + &service(&Place(2), "host", &[host])
+        + &service(&Place(3), "itself", &[itself.addresses]);
+    let _daemon = run(mode, &lab, &manifests, &[POD_NETWORKS]);
     let inside = lab.pod(INSIDE).unwrap();
+    // Behind two routers: the node's interface to the first.
     let node = ips("10.1.0.1", "fd00:b::1");
     let [cluster_ips, node_ports] = targets(&Place(1));
     for family in [0, 1] {
@@ -85,6 +99,18 @@ fn rule_17_the_endpoint_sees_the_interface_towards_it(mode: &str) {
         assert_served(&inside.namespace, cluster_ips[family], "far", inside.addresses[family]);
         assert_served(&inside.namespace, node_ports[family], "far", node[family]);
     }
+    // On the node itself, as a pod with `hostNetwork`: the kernel masquerades nothing that it delivers to itself.
+    for (family, target) in targets(&Place(2))
+        .into_iter()
+        .flat_map(|targets| targets.into_iter().enumerate())
+    {
+        assert_served(&lab.client, target, "host", CLIENT[family]);
+        // Its UDP socket would answer a pod from another of its addresses, as any does that is bound to none.
+        let (pod, source) = ("host".to_owned(), inside.addresses[family]);
+        let expected = Outcome::Answer { pod, source };
+        assert_eq!(ask(&inside.namespace, Protocol::Tcp, target), expected, "{target}");
+    }
+    assert_reaches_itself(itself, &Place(3));
 }
 
 fn rule_17_masquerade_all(mode: &str) {
@@ -103,42 +129,19 @@ fn rule_17_masquerade_all(mode: &str) {
     }
 }
 
-/// A pod that is its Service's only endpoint reaches itself, in every way, whether or not pods are known.
-fn rule_17_hairpin(mode: &str) {
-    for flags in [&[POD_NETWORKS][..], &[]] {
-        let lab = lab(mode);
-        let pod = &lab.pods[0];
-        let _daemon = run(mode, &lab, &service(&Place(1), "kubia", &[pod.addresses]), flags);
-        let node = ips("10.244.0.1", "fd00:10:244::1");
-        for (target, node) in targets(&Place(1))
-            .into_iter()
-            .flat_map(|targets| targets.into_iter().zip(node))
-        {
-            assert_served(&pod.namespace, target, &pod.name, node);
-        }
-    }
-}
-
-/// As a pod with `hostNetwork`. The kernel masquerades nothing that it delivers to itself.
-fn rule_17_an_endpoint_on_the_node_itself(mode: &str) {
-    let mut lab = lab(mode);
-    let endpoint = lab.serve_on_node("host").unwrap();
-    let _daemon = run(mode, &lab, &service(&Place(1), "kubia", &[endpoint]), &[POD_NETWORKS]);
-    let inside = lab.pod(INSIDE).unwrap();
-    for targets in targets(&Place(1)) {
-        for (family, target) in targets.into_iter().enumerate() {
-            assert_served(&lab.client, target, "host", CLIENT[family]);
-            // Its UDP socket would answer a pod from another of its addresses, as any does that is bound to none.
-            let (pod, source) = ("host".to_owned(), inside.addresses[family]);
-            let expected = Outcome::Answer { pod, source };
-            assert_eq!(ask(&inside.namespace, Protocol::Tcp, target), expected, "{target}");
-        }
-    }
+/// Without `--cluster-cidr`, which none of this needs.
+fn rules_17_18_19_clients_are_told_apart_and_answered(mode: &str) {
+    let lab = lab(mode);
+    let all: Vec<_> = lab.pods.iter().map(|pod| pod.addresses).collect();
+    let manifests = service(&Place(1), "one", &all[..1]) + &service(&Place(2), "all", &all);
+    let _daemon = run(mode, &lab, &manifests, &[]);
+    assert_reaches_itself(&lab.pods[0], &Place(1));
+    two_clients_with_one_port(&lab);
+    answers_come_from_the_address_that_was_asked(&lab);
 }
 
 /// Both reach the endpoint from the node's address.
-fn rule_18_two_clients_with_one_port(mode: &str) {
-    let (_daemon, lab) = start(mode, |lab| service(&Place(1), "kubia", &[lab.pods[0].addresses]));
+fn two_clients_with_one_port(lab: &Lab) {
     let others = ips("10.0.0.3", "fd00:a::3");
     for (ip, length) in others.into_iter().zip([24, 64]) {
         lab.client
@@ -172,12 +175,8 @@ fn rule_18_two_clients_with_one_port(mode: &str) {
 
 /// `client::udp` looks where an answer comes from, and a TCP connection lives by it: every address of the Service, asked
 /// from outside and from a pod.
-fn rule_19_answers_come_from_the_address_that_was_asked(mode: &str) {
-    let (_daemon, lab) = start(mode, |lab: &Lab| {
-        let all: Vec<_> = lab.pods.iter().map(|pod| pod.addresses).collect();
-        service(&Place(1), "kubia", &all)
-    });
-    let place = Place(1);
+fn answers_come_from_the_address_that_was_asked(lab: &Lab) {
+    let place = Place(2);
     let targets: Vec<_> = place
         .cluster_ips()
         .map(|ip| SocketAddr::new(ip, 80))
