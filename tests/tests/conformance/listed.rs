@@ -22,7 +22,7 @@ fn sources(directory: &Path, files: &mut Vec<PathBuf>) {
 fn numbered(text: &str) -> impl Iterator<Item = &str> {
     let functions = text
         .lines()
-        .filter_map(|line| line.trim().split_once("fn ")?.1.split_once("()"));
+        .filter_map(|line| line.trim().split_once("fn ")?.1.split_once('('));
     functions.map(|(name, _)| name).filter(|name| {
         ["rule_", "rules_", "section_"]
             .iter()
