@@ -18,7 +18,7 @@ use crate::{
     datapath::{Datapath, DatapathError, links, sockets, sweep},
     health::{Health, ServiceServers, health_checks},
     model::{Model, Node},
-    plan::{self, Diff, Limits, UdpEndpoints},
+    plan::{self, Diff, Limits, MapContents, UdpEndpoints},
     state::{State, StateError},
 };
 
@@ -37,6 +37,8 @@ pub(super) struct Proxy<'a> {
     /// The UDP endpoints that may have flows; `None` while the tables are as an earlier run left them.
     udp: Option<UdpEndpoints>,
     endpoints: Endpoints,
+    /// What the maps hold of the plan, when it is known.
+    programmed: Option<MapContents>,
     /// Names of the interfaces that run XDP.
     on_xdp: Vec<String>,
 }
@@ -62,6 +64,7 @@ impl<'a> Proxy<'a> {
             node: Node::default(),
             udp: None,
             endpoints: Endpoints::default(),
+            programmed: None,
             on_xdp: Vec::new(),
         }
     }
@@ -172,7 +175,11 @@ impl<'a> Proxy<'a> {
     /// Brings the maps, and what depends on them, to what a complete model says.
     fn program(&mut self, complete: Model) -> anyhow::Result<()> {
         let policy = self.args.input.node.policy()?;
-        let current = self.datapath.maps.contents()?;
+        // Reading all of it takes as long as writing it: once, and again after a failure.
+        let current = match self.programmed.take() {
+            Some(current) => current,
+            None => self.datapath.maps.contents()?,
+        };
         let limits = Limits {
             backend_slots: self.args.sizes.backend_slots,
         };
@@ -180,6 +187,7 @@ impl<'a> Proxy<'a> {
         self.endpoints.learn(&current);
         self.endpoints.learn(&wanted);
         self.datapath.maps.apply(&Diff::between(&current, &wanted))?;
+        self.programmed = Some(wanted);
 
         let udp = UdpEndpoints::of(&complete, &policy);
         // A full table takes the better part of a second to look through.
