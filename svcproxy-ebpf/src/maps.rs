@@ -1,7 +1,7 @@
 //! Every map of svcproxy. Sizes are what `svcproxy` sets before it loads the programs; those here are its defaults.
 
 use aya_ebpf::{
-    bindings::BPF_F_NO_PREALLOC,
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, lpm_trie::Key},
     macros::btf_map,
 };
@@ -40,6 +40,8 @@ const SOURCE_RANGES: usize = 65_536;
 const FRAGMENTS: usize = 8_192;
 /// Sockets of this node and the Services they use, two entries each.
 const SOCKETS: usize = 65_536;
+/// Memory that the daemon maps into its own: it writes a slot without a system call.
+const SHARED: usize = BPF_F_MMAPABLE as usize;
 /// Memory only for entries that exist: these maps change with the manifests, not with packets.
 const SPARSE: usize = BPF_F_NO_PREALLOC as usize;
 
@@ -95,7 +97,7 @@ static SOCKETS_V6: LruHashMap<SocketKey<V6Addr>, SocketPeer<V6Addr>, SOCKETS> = 
 
 /// The endpoint numbers of all sets, one region each: choosing is one index into a region.
 #[btf_map(name = "backend_slots")]
-static SLOTS: Array<u32, BACKEND_SLOTS> = Array::new();
+static SLOTS: Array<u32, BACKEND_SLOTS, SHARED> = Array::new();
 
 #[btf_map(name = "opening_v4")]
 static OPENING_V4: PerCpuArray<Opening<V4Addr>, 1> = PerCpuArray::new();

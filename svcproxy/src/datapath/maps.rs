@@ -23,7 +23,7 @@ pub use self::elements::entries;
 pub(super) use self::elements::prefixes;
 pub(super) use self::elements::{delete, is_gone};
 use self::elements::{delete_prefixes, put, put_prefixes};
-use super::{DatapathError, grace, known::Known};
+use super::{DatapathError, grace, known::Known, slots::Slots};
 use crate::plan::{Diff, FamilyMaps, FamilyStep, MapContents, Step, sets_of};
 
 type Result<T> = std::result::Result<T, DatapathError>;
@@ -37,7 +37,7 @@ pub struct Maps {
     config_v4: Array<MapData, Config<V4Addr>>,
     config_v6: Array<MapData, Config<V6Addr>>,
     /// `backend_slots`
-    pub slots: Array<MapData, u32>,
+    pub slots: Slots,
     /// `interfaces`, by ifindex.
     pub interfaces: HashMap<MapData, u32, Interface>,
     /// `programs`, by the order of [`Maps::SUCCESSORS`].
@@ -184,7 +184,7 @@ impl Maps {
             v6: Family::from_source(&mut source)?,
             config_v4: typed("config_v4", source("config_v4"))?,
             config_v6: typed("config_v6", source("config_v6"))?,
-            slots: typed("backend_slots", source("backend_slots"))?,
+            slots: slots(source("backend_slots")?)?,
             interfaces: typed("interfaces", source("interfaces"))?,
             successors: typed("programs", source("programs"))?,
             known: Known::new(typed("known", source("known"))?)?,
@@ -205,7 +205,7 @@ impl Maps {
             }
             let values: Result<Arc<[u32]>> = region
                 .clone()
-                .map(|index| self.slots.get(&index, 0).map_err(DatapathError::map("backend_slots")))
+                .map(|index| self.slots.get(index).ok_or_else(no_slot))
                 .collect();
             slots.insert(region.start, values?);
         }
@@ -229,9 +229,9 @@ impl Maps {
                 Step::WriteSlots(runs) => {
                     for run in runs {
                         for (index, value) in (run.offset..).zip(&run.values) {
-                            self.slots
-                                .set(index, value, 0)
-                                .map_err(DatapathError::map("backend_slots"))?;
+                            if !self.slots.set(index, *value) {
+                                return Err(no_slot());
+                            }
                         }
                     }
                 }
@@ -254,6 +254,19 @@ impl Maps {
         };
         Reason::ALL.into_iter().map(count).collect()
     }
+}
+
+/// The slots as memory; the programs keep the map.
+fn slots(map: Map) -> Result<Slots> {
+    let failed = DatapathError::io(Path::new("backend_slots"));
+    match map {
+        Map::Array(data) => Slots::new(data).map_err(failed),
+        _ => Err(failed(std::io::ErrorKind::InvalidInput.into())),
+    }
+}
+
+fn no_slot() -> DatapathError {
+    DatapathError::io(Path::new("backend_slots"))(std::io::ErrorKind::InvalidInput.into())
 }
 
 impl<A: MapKeys> Family<A>

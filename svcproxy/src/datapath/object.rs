@@ -1,11 +1,11 @@
 //! The embedded kernel programs: loaded with sizes and constants of this run, over maps that may be pinned already.
 
-use std::path::Path;
+use std::{path::Path, thread};
 
 use aya::{
     Ebpf, EbpfLoader,
     maps::MapInfo,
-    programs::{CgroupSockAddr, ProgramError, SchedClassifier, Xdp},
+    programs::{CgroupSockAddr, Program, ProgramError, SchedClassifier, Xdp},
 };
 
 use super::{
@@ -99,24 +99,23 @@ impl Datapath {
     /// When the kernel refuses, or when the pinned maps are of another layout.
     pub fn load(pin_dir: Option<&Path>, sizes: &Sizes) -> Result<Self, DatapathError> {
         let mut datapath = Self::with_maps(pin_dir, sizes)?;
-        for program in ["svcproxy_in", "svcproxy_out", "svcproxy_after_xdp"] {
-            datapath.load_tc(program)?;
-        }
+        // The kernel takes the better part of a second to verify them all, and does so on as many processors as ask.
+        let programs = Self::programs();
+        thread::scope(|scope| {
+            let loading: Vec<_> = datapath
+                .ebpf
+                .programs_mut()
+                .filter_map(|(name, program)| Some((*programs.iter().find(|known| **known == name)?, program)))
+                .map(|(name, program)| (name, scope.spawn(|| load(program))))
+                .collect();
+            loading.into_iter().try_for_each(|(program, loading)| {
+                let loaded = loading.join().expect("it does not panic");
+                loaded.map_err(|source| DatapathError::Program { program, source })
+            })
+        })?;
         for program in Maps::SUCCESSORS {
-            datapath.load_successor(program)?;
+            datapath.announce_successor(program)?;
         }
-        for hook in SocketHook::ALL {
-            let program = hook.program();
-            datapath
-                .socket_program(hook)
-                .and_then(CgroupSockAddr::load)
-                .map_err(|source| DatapathError::Program { program, source })?;
-        }
-        let program = "svcproxy_xdp";
-        datapath
-            .xdp()
-            .and_then(Xdp::load)
-            .map_err(|source| DatapathError::Program { program, source })?;
         Ok(datapath)
     }
 
@@ -166,9 +165,20 @@ impl Datapath {
             .map_err(|source| DatapathError::Program { program, source })
     }
 
+    /// Names of all programs that are attached or gone on to.
+    fn programs() -> Vec<&'static str> {
+        let hooks = Hook::ALL.map(Hook::program);
+        let sockets = SocketHook::ALL.map(SocketHook::program);
+        hooks.into_iter().chain(Maps::SUCCESSORS).chain(sockets).collect()
+    }
+
     /// Loads a program that others go on to, and tells them.
     pub(super) fn load_successor(&mut self, program: &'static str) -> Result<(), DatapathError> {
         self.load_tc(program)?;
+        self.announce_successor(program)
+    }
+
+    fn announce_successor(&mut self, program: &'static str) -> Result<(), DatapathError> {
         let index = Maps::SUCCESSORS.iter().position(|name| *name == program);
         let index = index.expect("one of them") as u32;
         let loaded: Result<&SchedClassifier, _> = self.ebpf.program(program).expect("the object has it").try_into();
@@ -200,5 +210,14 @@ impl Datapath {
             .program_mut(name)
             .expect("the object has this program")
             .try_into()
+    }
+}
+
+fn load(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::Xdp(program) => program.load(),
+        Program::SchedClassifier(program) => program.load(),
+        Program::CgroupSockAddr(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
     }
 }
