@@ -4,7 +4,7 @@ use std::{env, path::Path, process::ExitCode};
 
 fn main() -> ExitCode {
     let out_dir = env::var_os("OUT_DIR").unwrap_or_default();
-    match xtask::ebpf::embed(&Path::new(&out_dir).join("svcproxy.bpf.o")) {
+    match xtask::ebpf::embed(xtask::ebpf::SVCPROXY, &Path::new(&out_dir).join("svcproxy.bpf.o")) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             println!("cargo::error={error:#}");

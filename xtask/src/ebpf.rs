@@ -1,4 +1,4 @@
-//! Builds the kernel programs: `svcproxy-ebpf` in, a checked BPF object out.
+//! Builds kernel programs: a crate of them in, a checked BPF object out.
 //!
 //! The nested cargo has a target directory of its own, so that it never waits for the lock of the cargo that runs the
 //! build script, and none of that cargo's environment: clippy's wrapper or a coverage flag must not reach it.
@@ -14,16 +14,37 @@ use anyhow::{Context, Result};
 use crate::{object, process, target_dir, toolchain::Toolchain, workspace};
 
 const TARGET: &str = "bpfel-unknown-none";
-/// The package, and its binary target.
-const PACKAGE: &str = "svcproxy-ebpf";
 
-/// Directories and files whose change changes the object.
-pub fn sources() -> [PathBuf; 3] {
-    [PACKAGE, "svcproxy-common", "Cargo.lock"].map(|name| workspace().join(name))
+/// A crate of kernel programs.
+#[derive(Debug, Clone, Copy)]
+pub struct Programs {
+    /// The package, and its binary target.
+    pub package: &'static str,
+    /// Its directory in the workspace.
+    pub directory: &'static str,
+}
+
+/// The programs of svcproxy.
+pub const SVCPROXY: Programs = Programs {
+    package: "svcproxy-ebpf",
+    directory: "svcproxy-ebpf",
+};
+
+/// The programs that `cargo xtask bench` measures them against.
+pub const BENCH: Programs = Programs {
+    package: "svcproxy-bench-ebpf",
+    directory: "bench/ebpf",
+};
+
+impl Programs {
+    /// Directories and files whose change changes the object.
+    fn sources(self) -> [PathBuf; 3] {
+        [self.directory, "svcproxy-common", "Cargo.lock"].map(|name| workspace().join(name))
+    }
 }
 
 /// Builds the object for the kernel of an `arch` machine (Rust's name of it), checks it and returns its path.
-pub fn build(toolchain: &Toolchain, arch: &str) -> Result<PathBuf> {
+pub fn build(programs: Programs, toolchain: &Toolchain, arch: &str) -> Result<PathBuf> {
     let Toolchain { compiler, linker } = toolchain;
     let flags = [
         format!("-Clinker={}", linker.path.display()),
@@ -44,7 +65,7 @@ pub fn build(toolchain: &Toolchain, arch: &str) -> Result<PathBuf> {
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
         // BTF is made from debug information, and the kernel wants that of every function, whatever crate it is from.
         .env("CARGO_PROFILE_RELEASE_DEBUG", "2")
-        .args(["build", "--release", "--package", PACKAGE])
+        .args(["build", "--release", "--package", programs.package])
         .args(["-Z", "build-std=core", "--target", TARGET, "--target-dir"])
         .arg(&target_dir);
     if let Some(llvm) = &linker.llvm {
@@ -52,20 +73,20 @@ pub fn build(toolchain: &Toolchain, arch: &str) -> Result<PathBuf> {
     }
     process::run(&mut cargo)?;
 
-    let path = target_dir.join(TARGET).join("release").join(PACKAGE);
+    let path = target_dir.join(TARGET).join("release").join(programs.package);
     let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     object::check(&bytes).with_context(|| format!("the kernel would refuse {}", path.display()))?;
     Ok(path)
 }
 
 /// For a build script: builds the object for cargo's target and copies it to `destination`.
-pub fn embed(destination: &Path) -> Result<()> {
-    for source in sources() {
+pub fn embed(programs: Programs, destination: &Path) -> Result<()> {
+    for source in programs.sources() {
         println!("cargo::rerun-if-changed={}", source.display());
     }
     let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_else(|_| env::consts::ARCH.to_owned());
     let toolchain = Toolchain::find().context("no compiler for the kernel programs: run `cargo xtask setup`")?;
-    let object = build(&toolchain, &arch)?;
+    let object = build(programs, &toolchain, &arch)?;
     fs::copy(&object, destination).with_context(|| format!("cannot write {}", destination.display()))?;
     Ok(())
 }

@@ -109,7 +109,7 @@ fn run(task: Task) -> Result<()> {
 }
 
 fn build_ebpf() -> Result<()> {
-    let object = ebpf::build(&setup::run_all()?, env::consts::ARCH)?;
+    let object = ebpf::build(ebpf::SVCPROXY, &setup::run_all()?, env::consts::ARCH)?;
     eprintln!("built {}", object.display());
     Ok(())
 }

@@ -1,0 +1,148 @@
+//! What a packet costs in the programs: floors and svcproxy side by side on the kernel's test run.
+
+mod cases;
+mod ip;
+mod node;
+mod programs;
+mod proxy;
+mod sample;
+
+use anyhow::Result;
+use aya::Pod;
+use svcproxy::datapath::Sizes;
+use svcproxy_common::{
+    Reason,
+    abi::{FlowEntry, FlowKey, V4Addr, V6Addr},
+};
+
+use self::{
+    ip::Ip,
+    programs::{Bench, Hook, Target, Tuples},
+    proxy::{ACK, AFFINITY, Connections, EMPTY, Proxy, SYN, network, service_key, tuples},
+    sample::{Case, measure, passed, sent},
+};
+use crate::{Effort, report::Row};
+
+/// The daemon's defaults, but for slots: the default has none for 10 000 Services of both families.
+const SIZES: Sizes = Sizes {
+    flows: 262_144,
+    pending: 65_536,
+    affinity: 65_536,
+    sockets: 64,
+    services: 131_072,
+    backends: 262_144,
+    slots: 4_194_304,
+};
+
+/// Flows where the number of Services is what changes.
+pub(crate) const FLOWS: u32 = 16_384;
+/// Packets of new flows, many times what the table of new connections holds.
+const NEW_FLOWS: u32 = 262_144;
+/// Clients of the Service with affinity: each opens many connections.
+const AFFINE_FLOWS: u32 = 4_096;
+
+/// Takes the measurements, on a thread of its own that ends in a network namespace of its own.
+pub(crate) fn run(effort: Effort) -> Result<Vec<Row>> {
+    std::thread::spawn(move || measure_all(effort))
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn measure_all(effort: Effort) -> Result<Vec<Row>> {
+    let ifindex = node::enter()?;
+    let mut holder = Bench::load(ifindex, 1, 64, 64)?;
+    holder.occupy("veth0")?;
+    let (flows, services, rounds): (&[u32], &[u32], u32) = match effort {
+        Effort::Quick => (&[1, FLOWS], &[1, 10_000], 9),
+        Effort::Full => (&[1, 1024, FLOWS, 65_536], &[1, 100, 10_000], 31),
+    };
+    let mut rows = Vec::new();
+    {
+        let mut world = World::new(ifindex, &SIZES, 1 << 22, services)?;
+        world.family::<V4Addr>(flows, true, rounds, &mut rows)?;
+        world.family::<V6Addr>(flows, true, rounds, &mut rows)?;
+    }
+    if effort == Effort::Full {
+        let flows = 1 << 20;
+        let sizes = Sizes {
+            flows: flows * 4,
+            ..SIZES
+        };
+        let mut world = World::new(ifindex, &sizes, flows * 5, &[100])?;
+        world.family::<V4Addr>(&[flows], false, rounds, &mut rows)?;
+        world.family::<V6Addr>(&[flows], false, rounds, &mut rows)?;
+    }
+    Ok(rows)
+}
+
+/// All programs that are compared with each other.
+struct World {
+    bench: Bench,
+    /// Clients keep their addresses, at each number of Services.
+    plain: Vec<Proxy>,
+    /// Clients are masqueraded.
+    masquerade: Proxy,
+    empty: [Target; 2],
+}
+
+/// Connections of one family through the proxies.
+struct Scene {
+    /// Through each of [`World::plain`].
+    plain: Vec<Connections>,
+    masquerade: Connections,
+}
+
+/// The programs of one hook and family that do the least.
+struct Floors {
+    parse: Target,
+    nat: Target,
+    open: Target,
+}
+
+impl World {
+    fn new(ifindex: u32, sizes: &Sizes, tuples: u32, services: &[u32]) -> Result<Self> {
+        let mut bench = Bench::load(ifindex, tuples, sizes.flows, sizes.pending)?;
+        let mut proxy = |services, masquerade| Proxy::new(&mut bench, ifindex, sizes, services, masquerade);
+        let plain: Result<Vec<_>> = services.iter().map(|&services| proxy(services, false)).collect();
+        Ok(Self {
+            plain: plain?,
+            masquerade: proxy(services[0], true)?,
+            empty: [bench.own(Hook::Xdp, "empty_xdp")?, bench.own(Hook::Tc, "empty_tc")?],
+            bench,
+        })
+    }
+
+    /// Measures everything of one family at both hooks, at so many flows and, with `others`, what no flow is there for.
+    fn family<A: Ip>(&mut self, flows: &[u32], others: bool, rounds: u32, rows: &mut Vec<Row>) -> Result<()>
+    where
+        FlowKey<A>: Pod,
+        FlowEntry<A>: Pod,
+    {
+        let most = flows.iter().copied().max().unwrap_or(1);
+        let mut plain = Vec::new();
+        for proxy in &mut self.plain {
+            let first = plain.is_empty();
+            let count = if first { most } else { FLOWS };
+            plain.push(proxy.connect::<A>(&mut self.bench, count, first)?);
+        }
+        let masquerade = self.masquerade.connect::<A>(&mut self.bench, most, false)?;
+        let scene = Scene { plain, masquerade };
+        for hook in [Hook::Xdp, Hook::Tc] {
+            let floors = self.floors::<A>(hook)?;
+            self.established::<A>(hook, &scene, &floors, flows, rounds, rows)?;
+            if others {
+                self.others::<A>(hook, &scene, &floors, rounds, rows)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn floors<A: Ip>(&mut self, hook: Hook) -> Result<Floors> {
+        let mut own = |what| self.bench.own(hook, &format!("{what}_{}_{}", hook.name(), A::NAME));
+        Ok(Floors {
+            parse: own("parse")?,
+            nat: own("nat")?,
+            open: own("open")?,
+        })
+    }
+}

@@ -1,0 +1,266 @@
+//! The bench's own programs, loaded, and how packets are run through those under test.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use aya::{
+    Ebpf, EbpfLoader, Pod,
+    maps::{Array, HashMap, MapData, ProgramArray},
+    programs::{ProgramFd, SchedClassifier, TestRun as _, TestRunOptions, Xdp, XdpMode},
+};
+use svcproxy_common::abi::{FlowEntry, FlowKey, V4Addr, V6Addr};
+
+use super::ip::{Floor, Ip};
+
+#[path = "../../ebpf/src/control.rs"]
+mod control;
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/bench.bpf.o"));
+
+/// A kind of program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hook {
+    Xdp,
+    Tc,
+}
+
+impl Hook {
+    /// `xdp` or `tc`
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Xdp => "xdp",
+            Self::Tc => "tc",
+        }
+    }
+}
+
+/// A program that packets can be run through: its place in the array of its hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) hook: Hook,
+    index: u32,
+}
+
+/// Tuples in the generator's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tuples {
+    first: u32,
+    /// A power of two.
+    pub(super) count: u32,
+}
+
+impl Tuples {
+    /// The first `count` of them.
+    pub(super) fn take(self, count: u32) -> Self {
+        assert!(count.is_power_of_two() && count <= self.count);
+        Self { count, ..self }
+    }
+}
+
+/// Generators and floors, and their tables.
+pub(super) struct Bench {
+    ebpf: Ebpf,
+    control: Array<MapData, [u32; control::WORDS]>,
+    pub(super) tuples_v4: Array<MapData, FlowKey<V4Addr>>,
+    pub(super) tuples_v6: Array<MapData, FlowKey<V6Addr>>,
+    pub(super) floor_v4: Floor<V4Addr>,
+    pub(super) floor_v6: Floor<V6Addr>,
+    xdp_programs: ProgramArray<MapData>,
+    tc_programs: ProgramArray<MapData>,
+    ifindex: u32,
+    /// How many programs there are.
+    programs: u32,
+    /// Tuples in use, for each family.
+    placed: [u32; 2],
+}
+
+/// What runs through a program took, and what the last one returned.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run {
+    /// Of one, generator included.
+    pub(super) nanoseconds: f64,
+    pub(super) verdict: i32,
+}
+
+impl Bench {
+    /// Loads everything, with room for so many tuples and flows. `pending` is the size of the table for new connections.
+    pub(super) fn load(ifindex: u32, tuples: u32, flows: u32, pending: u32) -> Result<Self> {
+        let mut loader = EbpfLoader::new();
+        for family in ["v4", "v6"] {
+            for (table, entries) in [("tuples", tuples), ("floor", flows), ("fresh", pending)] {
+                loader.map_max_entries(&*format!("{table}_{family}").leak(), entries);
+            }
+        }
+        let mut ebpf = loader.load(OBJECT).context("cannot load the bench's programs")?;
+        let mut map = |name: &str| ebpf.take_map(name).with_context(|| format!("the object has no map {name}"));
+        let bench = Self {
+            control: Array::try_from(map("control")?)?,
+            tuples_v4: Array::try_from(map("tuples_v4")?)?,
+            tuples_v6: Array::try_from(map("tuples_v6")?)?,
+            floor_v4: HashMap::try_from(map("floor_v4")?)?,
+            floor_v6: HashMap::try_from(map("floor_v6")?)?,
+            xdp_programs: ProgramArray::try_from(map("xdp_programs")?)?,
+            tc_programs: ProgramArray::try_from(map("tc_programs")?)?,
+            ebpf,
+            ifindex,
+            programs: 0,
+            placed: [0; 2],
+        };
+        bench.load_generators()
+    }
+
+    fn load_generators(mut self) -> Result<Self> {
+        for family in ["v4", "v6"] {
+            self.xdp(&format!("generate_xdp_{family}"))?.load()?;
+            self.tc(&format!("generate_tc_{family}"))?.load()?;
+        }
+        Ok(self)
+    }
+
+    /// Attaches a program to the interface: a test run names only one that runs XDP as a frame's own.
+    pub(super) fn occupy(&mut self, name: &str) -> Result<()> {
+        self.xdp("generate_xdp_v4")?.attach(name, XdpMode::Driver)?;
+        Ok(())
+    }
+
+    fn xdp(&mut self, name: &str) -> Result<&mut Xdp> {
+        let program = self.ebpf.program_mut(name);
+        Ok(program.with_context(|| format!("no program {name}"))?.try_into()?)
+    }
+
+    fn tc(&mut self, name: &str) -> Result<&mut SchedClassifier> {
+        let program = self.ebpf.program_mut(name);
+        Ok(program.with_context(|| format!("no program {name}"))?.try_into()?)
+    }
+
+    /// Loads a program of the bench.
+    pub(super) fn own(&mut self, hook: Hook, name: &str) -> Result<Target> {
+        let fd = match hook {
+            Hook::Xdp => {
+                let program = self.xdp(name)?;
+                program.load().with_context(|| format!("cannot load {name}"))?;
+                program.fd()?.try_clone()?
+            }
+            Hook::Tc => {
+                let program = self.tc(name)?;
+                program.load().with_context(|| format!("cannot load {name}"))?;
+                program.fd()?.try_clone()?
+            }
+        };
+        self.add(hook, &fd)
+    }
+
+    /// Makes a program one that packets can be run through.
+    pub(super) fn add(&mut self, hook: Hook, fd: &ProgramFd) -> Result<Target> {
+        let index = self.programs;
+        match hook {
+            Hook::Xdp => self.xdp_programs.set(index, fd, 0)?,
+            Hook::Tc => self.tc_programs.set(index, fd, 0)?,
+        }
+        self.programs += 1;
+        Ok(Target { hook, index })
+    }
+
+    /// Makes room for tuples behind those that are there.
+    pub(super) fn place<A: Ip>(&mut self, keys: &[FlowKey<A>]) -> Result<Tuples>
+    where
+        FlowKey<A>: Pod,
+    {
+        let count = keys.len() as u32;
+        let placed = &mut self.placed[usize::from(A::NAME == "v6")];
+        let tuples = Tuples { first: *placed, count };
+        *placed += count;
+        self.replace(tuples, keys)?;
+        Ok(tuples)
+    }
+
+    /// Writes other tuples in their place.
+    pub(super) fn replace<A: Ip>(&mut self, tuples: Tuples, keys: &[FlowKey<A>]) -> Result<()>
+    where
+        FlowKey<A>: Pod,
+    {
+        ensure!(
+            keys.len().is_power_of_two() && keys.len() == tuples.count as usize,
+            "{} tuples are not {}, a power of two",
+            keys.len(),
+            tuples.count
+        );
+        for (index, key) in (tuples.first..).zip(keys) {
+            A::tuples(self).set(index, key, 0).context("no room for tuples")?;
+        }
+        Ok(())
+    }
+
+    /// Runs the packets of `tuples` from number `next` on through a program, each made from `frame`.
+    pub(super) fn run<A: Ip>(
+        &mut self,
+        target: Target,
+        tuples: Tuples,
+        next: u32,
+        frame: &[u8],
+        repeat: u32,
+    ) -> Result<Run> {
+        let mut words = [0; control::WORDS];
+        words[control::TARGET] = target.index;
+        words[control::FIRST] = tuples.first;
+        words[control::MASK] = tuples.count - 1;
+        words[control::NEXT] = next;
+        self.control.set(0, words, 0)?;
+        self.test_run(target.hook, &format!("generate_{}_{}", target.hook.name(), A::NAME), frame, repeat)
+    }
+
+    /// Runs a program of the bench that nothing has been put before.
+    pub(super) fn run_alone(&mut self, hook: Hook, name: &str, frame: &[u8], repeat: u32) -> Result<Run> {
+        self.test_run(hook, name, frame, repeat)
+    }
+
+    fn test_run(&mut self, hook: Hook, name: &str, frame: &[u8], repeat: u32) -> Result<Run> {
+        let mut options = TestRunOptions::new();
+        let context = context(hook, frame.len() as u32, self.ifindex);
+        options.data_in = Some(frame);
+        options.ctx_in = Some(&context);
+        options.repeat = repeat;
+        // The kernel's own figure is in whole nanoseconds.
+        let (start, result) = match hook {
+            Hook::Xdp => {
+                let program = self.xdp(name)?;
+                (Instant::now(), program.test_run(options))
+            }
+            Hook::Tc => {
+                let program = self.tc(name)?;
+                (Instant::now(), program.test_run(options))
+            }
+        };
+        let elapsed = start.elapsed();
+        let result = result.with_context(|| format!("the kernel does not run {name}"))?;
+        let nanoseconds = match repeat {
+            1 => result.duration.as_nanos() as f64,
+            _ => elapsed.as_nanos() as f64 / f64::from(repeat),
+        };
+        Ok(Run {
+            nanoseconds,
+            verdict: result.return_value.cast_signed(),
+        })
+    }
+}
+
+/// `struct xdp_md` or `struct __sk_buff` of a frame that has come in by an interface.
+fn context(hook: Hook, length: u32, ifindex: u32) -> Vec<u8> {
+    let mut words = match hook {
+        Hook::Xdp => vec![0, length, 0, ifindex, 0, 0],
+        Hook::Tc => vec![0; 45],
+    };
+    if hook == Hook::Tc {
+        words[10] = ifindex;
+    }
+    words.into_iter().flat_map(u32::to_ne_bytes).collect()
+}
+
+/// A flow of a floor: an entry of svcproxy's own under the same key.
+pub(super) fn copy_to_floor<A: Ip>(bench: &mut Bench, key: &FlowKey<A>, entry: &FlowEntry<A>) -> Result<()>
+where
+    FlowKey<A>: Pod,
+    FlowEntry<A>: Pod,
+{
+    A::floor(bench).insert(key, entry, 0).context("no room in the floor's table")
+}

@@ -1,0 +1,134 @@
+//! Samples of several programs in turn, A B C A B C …, so that whatever disturbs the machine disturbs all of them.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+use aya::Pod;
+use svcproxy_common::{Reason, abi::FlowKey};
+
+use super::{
+    ip::{Ip, frame},
+    programs::{Bench, Hook, Target, Tuples},
+    proxy::Proxy,
+};
+use crate::{
+    cpu,
+    report::{Row, Summary},
+};
+
+/// Packets of one sample.
+const PACKETS: u32 = 40_000;
+/// And of a sample whose packets are run one at a time.
+const SINGLE: u32 = 40;
+
+/// A program and what is run through it.
+#[derive(Clone)]
+pub(super) struct Case<'a> {
+    /// What of the row's name is its own.
+    pub(super) name: String,
+    pub(super) target: Target,
+    pub(super) tuples: Tuples,
+    /// TCP flags.
+    pub(super) flags: u8,
+    /// Whether the program leaves a packet that no generator can use again.
+    pub(super) single: bool,
+    /// The verdict that says that the program has done what is measured.
+    pub(super) verdict: i32,
+    /// For svcproxy's programs: what they must count each packet as.
+    pub(super) counted: Option<(&'a Proxy, Reason)>,
+    /// The case that this one is compared with.
+    pub(super) versus: Option<String>,
+}
+
+/// Samples all cases in turn. `empty` is a program that does nothing.
+///
+/// What a row says is the time in a program without its generator: as if it were run alone, as `empty` is.
+pub(super) fn measure<A: Ip>(
+    bench: &mut Bench,
+    empty: Target,
+    cases: &[Case<'_>],
+    rounds: u32,
+    prefix: &str,
+) -> Result<Vec<Row>>
+where
+    FlowKey<A>: Pod,
+{
+    let hook = empty.hook;
+    for case in cases {
+        check::<A>(bench, case).with_context(|| format!("{prefix}/{}", case.name))?;
+    }
+    let _alone = cpu::claim()?;
+    let (mut alone, mut generator) = (Vec::new(), Vec::new());
+    let mut samples = vec![Vec::new(); cases.len()];
+    for round in 0..rounds {
+        let next = round.wrapping_mul(PACKETS);
+        let name = format!("empty_{}", hook.name());
+        alone.push(bench.run_alone(hook, &name, &frame::<A>(0), PACKETS)?.nanoseconds);
+        for (case, samples) in cases.iter().zip(&mut samples) {
+            // The generator reads other tuples for other cases: each has a base of its own.
+            let base = sample::<A>(bench, empty, case, next)?;
+            let total = sample::<A>(bench, case.target, case, next)?;
+            generator.push(base);
+            samples.push(total - base + alone[alone.len() - 1]);
+        }
+    }
+    let mut rows = vec![
+        Row::new(format!("{prefix}/empty"), "ns", Summary::of(&alone)),
+        Row::new(format!("{prefix}/generator+empty"), "ns", Summary::of(&generator)),
+    ];
+    let by_name: BTreeMap<_, _> = cases.iter().map(|case| &case.name).zip(&samples).collect();
+    for (case, samples) in cases.iter().zip(&samples) {
+        let mut row = Row::new(format!("{prefix}/{}", case.name), "ns", Summary::of(samples));
+        if let Some(base) = case.versus.as_ref().and_then(|name| by_name.get(name)) {
+            row.compare(&format!("{prefix}/{}", case.versus.as_deref().unwrap_or_default()), samples, base);
+        }
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+fn sample<A: Ip>(bench: &mut Bench, target: Target, case: &Case<'_>, next: u32) -> Result<f64> {
+    let frame = frame::<A>(case.flags);
+    if !case.single {
+        return Ok(bench.run::<A>(target, case.tuples, next, &frame, PACKETS)?.nanoseconds);
+    }
+    let mut times = Vec::new();
+    for packet in 0..SINGLE {
+        times.push(bench.run::<A>(target, case.tuples, next + packet, &frame, 1)?.nanoseconds);
+    }
+    Ok(Summary::of(&times).median)
+}
+
+/// Runs each packet of a case, which also fills what an LRU table holds, and looks whether what happens is what the case
+/// is about.
+fn check<A: Ip>(bench: &mut Bench, case: &Case<'_>) -> Result<()> {
+    let counted = || case.counted.map_or(Ok(Vec::new()), |(proxy, _)| proxy.reasons());
+    let packets = if case.single { 1 } else { case.tuples.count.max(2) };
+    let before = counted()?;
+    let run = bench.run::<A>(case.target, case.tuples, 0, &frame::<A>(case.flags), packets)?;
+    let grown = before.iter().zip(counted()?).map(|((reason, before), (_, after))| (*reason, after - before));
+    let grown: Vec<_> = grown.filter(|(_, packets)| *packets > 0).collect();
+    ensure!(
+        run.verdict == case.verdict && case.counted.is_none_or(|(_, reason)| grown.contains(&(reason, packets.into()))),
+        "of {packets} packets the last got the verdict {}, not {}; they were counted as {grown:?}",
+        run.verdict,
+        case.verdict
+    );
+    Ok(())
+}
+
+/// XDP's and tc's number for "send it".
+pub(super) const fn sent(hook: Hook) -> i32 {
+    match hook {
+        Hook::Xdp => 3,
+        Hook::Tc => 7,
+    }
+}
+
+/// And for "go on".
+pub(super) const fn passed(hook: Hook) -> i32 {
+    match hook {
+        Hook::Xdp => 2,
+        Hook::Tc => -1,
+    }
+}
