@@ -19,7 +19,9 @@ pub(crate) struct Claim {
 pub(crate) fn claim() -> Result<Claim> {
     let thread = gettid();
     let allowed = sched_getaffinity(thread)?;
-    let last = (0..CpuSet::count()).rev().find(|&cpu| allowed.is_set(cpu).unwrap_or(false));
+    let last = (0..CpuSet::count())
+        .rev()
+        .find(|&cpu| allowed.is_set(cpu).unwrap_or(false));
     let mut one = CpuSet::new();
     one.set(last.context("no processor to run on")?)?;
     sched_setaffinity(thread, &one)?;

@@ -23,7 +23,8 @@ pub(crate) trait Family {
     fn tuple(index: u32) -> Option<&'static FlowKey<Self::Address>>;
     /// The entry of a connection, in the kernel's slot.
     fn entry(key: &FlowKey<Self::Address>) -> Option<*mut FlowEntry<Self::Address>>;
-    fn is_fresh(key: &FlowKey<Self::Address>) -> bool;
+    /// The same of the connections that a floor has opened itself.
+    fn opened(key: &FlowKey<Self::Address>) -> Option<*mut FlowEntry<Self::Address>>;
     fn insert(key: &FlowKey<Self::Address>, entry: &FlowEntry<Self::Address>) -> bool;
 
     /// Length of the header, and the transport protocol; nothing for a fragment.
@@ -53,8 +54,8 @@ macro_rules! tables {
         }
 
         #[inline(always)]
-        fn is_fresh(key: &FlowKey<$address>) -> bool {
-            $fresh.get_ptr(key).is_none()
+        fn opened(key: &FlowKey<$address>) -> Option<*mut FlowEntry<$address>> {
+            $fresh.get_ptr_mut(key)
         }
 
         #[inline(always)]

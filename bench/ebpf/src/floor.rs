@@ -182,8 +182,9 @@ pub(crate) fn nat_tc<F: Family>(ctx: &TcContext) -> i32 {
 fn open<F: Family>(frame: &Frame) -> Option<Translated<'_>> {
     let packet = parse::<F>(frame)?;
     let key = &packet.key;
-    if !F::is_fresh(key) {
-        return None;
+    if let Some(entry) = F::opened(key) {
+        // SAFETY: a slot that the kernel has just returned, and that only this program writes to.
+        return Some(rewrite(&packet, unsafe { &*entry }));
     }
     // SAFETY: the helper takes nothing and always succeeds.
     let now = unsafe { bpf_jiffies64() } as u32;

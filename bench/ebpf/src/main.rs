@@ -9,7 +9,10 @@
 
 #[path = "../../../svcproxy-ebpf/src/access.rs"]
 mod access;
-#[cfg_attr(not(target_arch = "bpf"), allow(dead_code, reason = "the entries are only linted on the host"))]
+#[cfg_attr(
+    not(target_arch = "bpf"),
+    allow(dead_code, reason = "the entries are only linted on the host")
+)]
 mod control;
 mod family;
 mod floor;

@@ -46,7 +46,13 @@ impl World {
                 case.flags = ACK;
             }
             let prefix = format!("packets/{}/{}/{count}-flows", hook.name(), A::NAME);
-            rows.extend(measure::<A>(&mut self.bench, self.empty[hook as usize], &cases, rounds, &prefix)?);
+            rows.extend(measure::<A>(
+                &mut self.bench,
+                self.empty[hook as usize],
+                &cases,
+                rounds,
+                &prefix,
+            )?);
         }
         Ok(())
     }
@@ -84,8 +90,24 @@ impl World {
             floor("parse", floors.parse, elsewhere, parsed(hook)),
             floor("two-inserts", floors.open, new, sent(hook)),
             ours(hook, "new", proxy, new, sent(hook), Reason::Translated, "two-inserts"),
-            ours(hook, "new-affinity", proxy, affine, sent(hook), Reason::Translated, "two-inserts"),
-            ours(hook, "not-a-service", proxy, elsewhere, passed(hook), Reason::NotAService, "parse"),
+            ours(
+                hook,
+                "new-affinity",
+                proxy,
+                affine,
+                sent(hook),
+                Reason::Translated,
+                "two-inserts",
+            ),
+            ours(
+                hook,
+                "not-a-service",
+                proxy,
+                elsewhere,
+                passed(hook),
+                Reason::NotAService,
+                "parse",
+            ),
         ];
         cases.push(match hook {
             Hook::Xdp => ours(hook, "reject", proxy, nowhere, passed(hook), Reason::NotPlain, "parse"),
@@ -100,7 +122,7 @@ impl World {
         let mut cases = Vec::new();
         for (proxy, connections) in self.plain.iter().zip(&scene.plain) {
             let new = to(bench, NEW_FLOWS, &|index| service_key(index % proxy.services))?;
-            let services = |what: &str, proxy: &Proxy| format!("{what}/{}-services", proxy.services);
+            let services = |what: &str, proxy: &Proxy| format!("{what}/{}", proxy.services);
             let case = |what: &str, tuples, flags| Case {
                 flags,
                 ..ours(
@@ -116,6 +138,7 @@ impl World {
             cases.push(case("request", connections.requests.take(FLOWS), ACK));
             cases.push(case("new", new, SYN));
         }
+        let prefix = format!("{prefix}/services");
         rows.extend(measure::<A>(bench, self.empty[hook as usize], &cases, rounds, &prefix)?);
         Ok(())
     }

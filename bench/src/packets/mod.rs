@@ -51,9 +51,9 @@ pub(crate) fn run(effort: Effort) -> Result<Vec<Row>> {
 fn measure_all(effort: Effort) -> Result<Vec<Row>> {
     let ifindex = node::enter()?;
     let mut holder = Bench::load(ifindex, 1, 64, 64)?;
-    holder.occupy("veth0")?;
+    holder.attach("generate_xdp_v4", "veth0")?;
     let (flows, services, rounds): (&[u32], &[u32], u32) = match effort {
-        Effort::Quick => (&[1, FLOWS], &[1, 10_000], 9),
+        Effort::Quick => (&[1, FLOWS], &[1, 10_000], 11),
         Effort::Full => (&[1, 1024, FLOWS, 65_536], &[1, 100, 10_000], 31),
     };
     let mut rows = Vec::new();
@@ -104,11 +104,20 @@ impl World {
         let mut bench = Bench::load(ifindex, tuples, sizes.flows, sizes.pending)?;
         let mut proxy = |services, masquerade| Proxy::new(&mut bench, ifindex, sizes, services, masquerade);
         let plain: Result<Vec<_>> = services.iter().map(|&services| proxy(services, false)).collect();
+        let (plain, masquerade) = (plain?, proxy(services[0], true)?);
+        let empty = [bench.own(Hook::Xdp, "empty_xdp")?, bench.own(Hook::Tc, "empty_tc")?];
+        for (program, interface) in [
+            ("generate_xdp_v4", "held0"),
+            ("generate_xdp_v6", "held1"),
+            ("empty_xdp", "held2"),
+        ] {
+            bench.attach(program, interface)?;
+        }
         Ok(Self {
-            plain: plain?,
-            masquerade: proxy(services[0], true)?,
-            empty: [bench.own(Hook::Xdp, "empty_xdp")?, bench.own(Hook::Tc, "empty_tc")?],
             bench,
+            plain,
+            masquerade,
+            empty,
         })
     }
 

@@ -1,4 +1,5 @@
-//! Where packets are measured: a network namespace with one interface, that everybody is behind.
+//! Where packets are measured: a network namespace with one interface that everybody is behind, and some that programs
+//! are merely attached to.
 //!
 //! ```text
 //!   veth0 192.0.2.1  2001:db8::1 ── gateway 192.0.2.2  2001:db8::2 ── clients 10.0.0.0/8  fd00::/16, and pods in it
@@ -15,6 +16,8 @@ use svcproxy_tests::namespace;
 const NETWORK: &str = "
     link set lo up
     link add veth0 address 02:00:00:00:00:01 type veth peer name far
+    link add held0 type veth peer name held1
+    link add held2 type veth peer name held3
     link set veth0 up
     link set far up
     addr add 192.0.2.1/24 dev veth0

@@ -1,7 +1,5 @@
 //! The bench's own programs, loaded, and how packets are run through those under test.
 
-use std::time::Instant;
-
 use anyhow::{Context, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader, Pod,
@@ -77,7 +75,7 @@ pub(super) struct Bench {
 /// What runs through a program took, and what the last one returned.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Run {
-    /// Of one, generator included.
+    /// Of one, on average, generator included.
     pub(super) nanoseconds: f64,
     pub(super) verdict: i32,
 }
@@ -92,7 +90,10 @@ impl Bench {
             }
         }
         let mut ebpf = loader.load(OBJECT).context("cannot load the bench's programs")?;
-        let mut map = |name: &str| ebpf.take_map(name).with_context(|| format!("the object has no map {name}"));
+        let mut map = |name: &str| {
+            ebpf.take_map(name)
+                .with_context(|| format!("the object has no map {name}"))
+        };
         let bench = Self {
             control: Array::try_from(map("control")?)?,
             tuples_v4: Array::try_from(map("tuples_v4")?)?,
@@ -117,9 +118,10 @@ impl Bench {
         Ok(self)
     }
 
-    /// Attaches a program to the interface: a test run names only one that runs XDP as a frame's own.
-    pub(super) fn occupy(&mut self, name: &str) -> Result<()> {
-        self.xdp("generate_xdp_v4")?.attach(name, XdpMode::Driver)?;
+    /// Attaches a program to an interface. A test run takes no other interface as a frame's own, and a program that is
+    /// attached nowhere waits for all processors before and after each run (`bpf_prog_change_xdp`, net/bpf/test_run.c).
+    pub(super) fn attach(&mut self, program: &str, interface: &str) -> Result<()> {
+        self.xdp(program)?.attach(interface, XdpMode::Driver)?;
         Ok(())
     }
 
@@ -206,7 +208,12 @@ impl Bench {
         words[control::MASK] = tuples.count - 1;
         words[control::NEXT] = next;
         self.control.set(0, words, 0)?;
-        self.test_run(target.hook, &format!("generate_{}_{}", target.hook.name(), A::NAME), frame, repeat)
+        self.test_run(
+            target.hook,
+            &format!("generate_{}_{}", target.hook.name(), A::NAME),
+            frame,
+            repeat,
+        )
     }
 
     /// Runs a program of the bench that nothing has been put before.
@@ -220,25 +227,13 @@ impl Bench {
         options.data_in = Some(frame);
         options.ctx_in = Some(&context);
         options.repeat = repeat;
-        // The kernel's own figure is in whole nanoseconds.
-        let (start, result) = match hook {
-            Hook::Xdp => {
-                let program = self.xdp(name)?;
-                (Instant::now(), program.test_run(options))
-            }
-            Hook::Tc => {
-                let program = self.tc(name)?;
-                (Instant::now(), program.test_run(options))
-            }
+        let result = match hook {
+            Hook::Xdp => self.xdp(name)?.test_run(options),
+            Hook::Tc => self.tc(name)?.test_run(options),
         };
-        let elapsed = start.elapsed();
         let result = result.with_context(|| format!("the kernel does not run {name}"))?;
-        let nanoseconds = match repeat {
-            1 => result.duration.as_nanos() as f64,
-            _ => elapsed.as_nanos() as f64 / f64::from(repeat),
-        };
         Ok(Run {
-            nanoseconds,
+            nanoseconds: result.duration.as_nanos() as f64,
             verdict: result.return_value.cast_signed(),
         })
     }
@@ -262,5 +257,7 @@ where
     FlowKey<A>: Pod,
     FlowEntry<A>: Pod,
 {
-    A::floor(bench).insert(key, entry, 0).context("no room in the floor's table")
+    A::floor(bench)
+        .insert(key, entry, 0)
+        .context("no room in the floor's table")
 }

@@ -139,15 +139,23 @@ impl Proxy {
             let first = replies.len();
             for key in batch {
                 let entry = A::maps(&mut self.datapath.maps).pending.get(key, 0);
-                replies.push(flow::reverse_key(key, &entry.context("a SYN has opened no connection")?));
+                replies.push(flow::reverse_key(
+                    key,
+                    &entry.context("a SYN has opened no connection")?,
+                ));
             }
             shake(bench, &replies[first..], SYN | ACK)?;
             shake(bench, batch, ACK)?;
         }
         let flows = &A::maps(&mut self.datapath.maps).flows;
         for key in requests.iter().chain(&replies) {
-            let entry = flows.get(key, 0).context("a connection was not established, or evicted")?;
-            ensure!(entry.delivery == Delivery::XDP, "the kernel's routing gave no next hop: {entry:?}");
+            let entry = flows
+                .get(key, 0)
+                .context("a connection was not established, or evicted")?;
+            ensure!(
+                entry.delivery == Delivery::XDP,
+                "the kernel's routing gave no next hop: {entry:?}"
+            );
             if floor {
                 copy_to_floor(bench, key, &entry)?;
             }
@@ -188,8 +196,11 @@ fn service(number: u32) -> Service {
     let endpoint = |nth: u32| {
         let index = number * ENDPOINTS + nth + 1;
         let (network, number) = (network::PODS + (index >> 16) as u8, index & 0xffff);
-        [V4Addr::address(network, number).ip(), V6Addr::address(network, number).ip()]
-            .map(|address| Endpoint::ready(address, 8080))
+        [
+            V4Addr::address(network, number).ip(),
+            V6Addr::address(network, number).ip(),
+        ]
+        .map(|address| Endpoint::ready(address, 8080))
     };
     Service {
         name: ServiceName {
@@ -197,7 +208,10 @@ fn service(number: u32) -> Service {
             name: format!("service-{number:05}"),
         },
         service_type: ServiceType::ClusterIp,
-        cluster_ips: vec![service_key::<V4Addr>(number).0.ip(), service_key::<V6Addr>(number).0.ip()],
+        cluster_ips: vec![
+            service_key::<V4Addr>(number).0.ip(),
+            service_key::<V6Addr>(number).0.ip(),
+        ],
         external_ips: Vec::new(),
         load_balancer_ips: Vec::new(),
         load_balancer_source_ranges: Vec::new(),

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Packets of one sample.
-const PACKETS: u32 = 40_000;
+const PACKETS: u32 = 50_000;
 /// And of a sample whose packets are run one at a time.
 const SINGLE: u32 = 40;
 
@@ -80,7 +80,11 @@ where
     for (case, samples) in cases.iter().zip(&samples) {
         let mut row = Row::new(format!("{prefix}/{}", case.name), "ns", Summary::of(samples));
         if let Some(base) = case.versus.as_ref().and_then(|name| by_name.get(name)) {
-            row.compare(&format!("{prefix}/{}", case.versus.as_deref().unwrap_or_default()), samples, base);
+            row.compare(
+                &format!("{prefix}/{}", case.versus.as_deref().unwrap_or_default()),
+                samples,
+                base,
+            );
         }
         rows.push(row);
     }
@@ -94,7 +98,11 @@ fn sample<A: Ip>(bench: &mut Bench, target: Target, case: &Case<'_>, next: u32) 
     }
     let mut times = Vec::new();
     for packet in 0..SINGLE {
-        times.push(bench.run::<A>(target, case.tuples, next + packet, &frame, 1)?.nanoseconds);
+        times.push(
+            bench
+                .run::<A>(target, case.tuples, next + packet, &frame, 1)?
+                .nanoseconds,
+        );
     }
     Ok(Summary::of(&times).median)
 }
@@ -106,10 +114,16 @@ fn check<A: Ip>(bench: &mut Bench, case: &Case<'_>) -> Result<()> {
     let packets = if case.single { 1 } else { case.tuples.count.max(2) };
     let before = counted()?;
     let run = bench.run::<A>(case.target, case.tuples, 0, &frame::<A>(case.flags), packets)?;
-    let grown = before.iter().zip(counted()?).map(|((reason, before), (_, after))| (*reason, after - before));
+    let grown = before
+        .iter()
+        .zip(counted()?)
+        .map(|((reason, before), (_, after))| (*reason, after - before));
     let grown: Vec<_> = grown.filter(|(_, packets)| *packets > 0).collect();
     ensure!(
-        run.verdict == case.verdict && case.counted.is_none_or(|(_, reason)| grown.contains(&(reason, packets.into()))),
+        run.verdict == case.verdict
+            && case
+                .counted
+                .is_none_or(|(_, reason)| grown.contains(&(reason, packets.into()))),
         "of {packets} packets the last got the verdict {}, not {}; they were counted as {grown:?}",
         run.verdict,
         case.verdict
