@@ -1,10 +1,12 @@
 //! What svcproxy costs, measured beside what it must cost.
 //!
-//! [`packets`] measures its programs packet by packet. All that is compared with each other is sampled in turn.
+//! [`packets`] measures its programs packet by packet, [`control`] how long Services take to work. All that is compared with each other is sampled in turn.
 
 #![forbid(unsafe_code)]
 
+mod control;
 mod cpu;
+mod manifests;
 mod packets;
 mod report;
 
@@ -20,7 +22,7 @@ struct Cli {
     #[arg(long)]
     quick: bool,
     /// Only these parts
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "packets")]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "packets,control")]
     parts: Vec<Part>,
     /// Where the results go besides standard output
     #[arg(long, default_value = "target/bench")]
@@ -31,6 +33,8 @@ struct Cli {
 enum Part {
     /// Nanoseconds a packet, in the programs alone
     Packets,
+    /// Milliseconds until Services answer, in the daemon
+    Control,
 }
 
 /// How long to measure.
@@ -59,6 +63,7 @@ fn run(cli: &Cli) -> Result<bool> {
     for part in &cli.parts {
         rows.extend(match part {
             Part::Packets => packets::run(effort)?,
+            Part::Control => control::run(effort)?,
         });
     }
     print!("{}", report::table(&rows));

@@ -20,8 +20,8 @@ use crate::{
     lab::{Lab, detach},
 };
 
-/// Starting and stopping must not take longer.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Starting and stopping must not take longer, with thousands of Services neither.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running svcproxy. Dropping it ends it as `kill` would; its datapath stays, as it should.
 #[derive(Debug)]
@@ -149,6 +149,11 @@ impl Lab {
 }
 
 impl Daemon {
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has said so far.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
