@@ -36,6 +36,12 @@ enum Task {
     Lab(Lab),
     /// Put random packets in random clusters before the kernel programs, the host's decision code and the rules
     Fuzz(Fuzz),
+    /// Measure what svcproxy costs, beside floors, plain routing and kube-proxy's rules
+    Bench {
+        /// Flags of `bench`: --quick for a minute's look, --check against the targets, --parts for some only
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        flags: Vec<String>,
+    },
     /// Run every test there is, as root
     Test {
         /// Only tests whose name contains one of these
@@ -104,6 +110,7 @@ fn run(task: Task) -> Result<()> {
         }
         Task::Lab(Lab::Down) => lab(&["down".to_owned()]),
         Task::Fuzz(flags) => fuzz(&flags),
+        Task::Bench { flags } => bench(&flags),
         Task::Test { filters } => test(&filters),
     }
 }
@@ -130,6 +137,26 @@ fn lab(arguments: &[String]) -> Result<()> {
     let lab = target_dir().join("release/lab");
     let error = process::as_root(&lab.to_string_lossy()).args(arguments).exec();
     Err(error).with_context(|| format!("cannot run {}; `cargo xtask lab up` builds it", lab.display()))
+}
+
+/// Builds the daemon and the bench, and becomes the bench.
+fn bench(flags: &[String]) -> Result<()> {
+    setup::run_bench()?;
+    process::run(cargo().args([
+        "build",
+        "--release",
+        "--package=svcproxy",
+        "--package=svcproxy-tests",
+        "--package=svcproxy-bench",
+        "--bins",
+    ]))?;
+    let bench = target_dir().join("release/bench");
+    let error = process::as_root(&bench.to_string_lossy())
+        .arg("--output")
+        .arg(target_dir().join("bench"))
+        .args(flags)
+        .exec();
+    Err(error).with_context(|| format!("cannot run {}", bench.display()))
 }
 
 /// The differential test of `tests/tests/packets`, optimised and at length.

@@ -26,6 +26,13 @@ const TOOLS: [(&str, &str); 6] = [
     ("ping", "iputils-ping"),
 ];
 
+/// What `cargo xtask bench` runs beyond these.
+const BENCH_TOOLS: [(&str, &str); 3] = [
+    ("nft", "nftables"),
+    ("iptables-restore", "iptables"),
+    ("chrt", "util-linux"),
+];
+
 /// Downloads that take longer than this are given up for the next way.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -41,7 +48,7 @@ pub fn run_all() -> Result<Toolchain> {
         None => install_linker()?,
     };
     eprintln!("setup: eBPF linker: {linker}");
-    install_tools()?;
+    install_tools(&TOOLS)?;
     eprintln!("setup: commands: {}", TOOLS.map(|(command, _)| command).join(", "));
     Ok(Toolchain { compiler, linker })
 }
@@ -116,8 +123,15 @@ fn install_linker() -> Result<Linker> {
     Linker::find().ok_or_else(|| anyhow!("bpf-linker was installed but does not run"))
 }
 
-fn install_tools() -> Result<()> {
-    let missing = TOOLS.iter().filter(|(command, _)| which(command).is_none());
+/// [`run_all`], and the commands of the bench.
+pub fn run_bench() -> Result<Toolchain> {
+    let toolchain = run_all()?;
+    install_tools(&BENCH_TOOLS)?;
+    Ok(toolchain)
+}
+
+fn install_tools(tools: &[(&'static str, &'static str)]) -> Result<()> {
+    let missing = tools.iter().filter(|(command, _)| which(command).is_none());
     let (commands, packages): (Vec<&str>, Vec<&str>) = missing.copied().unzip();
     if commands.is_empty() {
         return Ok(());

@@ -3,16 +3,16 @@
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{TC_ACT_SHOT, xdp_action},
-    helpers::bpf_xdp_adjust_meta,
+    helpers::{bpf_redirect, bpf_xdp_adjust_meta},
     programs::{TcContext, XdpContext},
 };
-use svcproxy_common::wire::{Ethernet, Ports};
+use svcproxy_common::wire::{Be16, Ethernet, Ports, Wire};
 
 use crate::{
     access::Frame,
-    control::{FIRST, MASK, NEXT, TARGET},
+    control::{FIRST, INTERFACE, MASK, NEXT, TARGET},
     family::Family,
-    tables::{CONTROL, TC_PROGRAMS, XDP_PROGRAMS},
+    tables::{CONTROL, HEADERS, TC_PROGRAMS, XDP_PROGRAMS},
 };
 
 /// Drops the packet when there is no program to go on to, or no tuple: no program under test does so.
@@ -30,6 +30,27 @@ pub(crate) fn xdp<F: Family>(ctx: &XdpContext) -> u32 {
     }
     xdp_action::XDP_ABORTED
 }
+
+/// Sends what has been made, under fresh headers: the second half of a source of traffic.
+#[inline(always)]
+pub(crate) fn send(ctx: &XdpContext) -> u32 {
+    let frame = Frame::new(ctx.data(), ctx.data_end());
+    let (Some(control), Some(words), Some(fields)) = (CONTROL.get(0), HEADERS.get(0), frame.at::<Headers>(0)) else {
+        return xdp_action::XDP_ABORTED;
+    };
+    for (field, word) in fields.0.iter().zip(words) {
+        field.set(*word);
+    }
+    // SAFETY: the helper takes two numbers.
+    (unsafe { bpf_redirect(control[INTERFACE], 0) }) as u32
+}
+
+/// Ethernet and IPv4 header.
+#[repr(transparent)]
+struct Headers([Be16; 17]);
+
+// SAFETY: an array of byte fields: alignment 1, no padding, any bits are valid.
+unsafe impl Wire for Headers {}
 
 /// The same at tc.
 #[inline(always)]

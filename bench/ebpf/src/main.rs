@@ -62,6 +62,12 @@ fn empty_tc(_: TcContext) -> i32 {
     TC_ACT_UNSPEC
 }
 
+/// Sends the packet by the interface that the bench names.
+#[xdp(frags)]
+fn send_xdp(ctx: XdpContext) -> u32 {
+    generator::send(&ctx)
+}
+
 /// Reads the headers and sends the packet back.
 #[xdp(frags)]
 fn parse_xdp_v4(ctx: XdpContext) -> u32 {

@@ -25,6 +25,10 @@ pub(crate) static TUPLES_V4: Array<FlowKey<V4Addr>, TUPLES> = Array::new();
 #[btf_map(name = "tuples_v6")]
 pub(crate) static TUPLES_V6: Array<FlowKey<V6Addr>, TUPLES> = Array::new();
 
+/// Ethernet and IPv4 header of what `send` sends: a page that comes back from the kernel is as that has left it.
+#[btf_map(name = "headers")]
+pub(crate) static HEADERS: Array<[u16; 17], 1> = Array::new();
+
 /// Two arrays: all programs in one are of one type.
 #[btf_map(name = "xdp_programs")]
 pub(crate) static XDP_PROGRAMS: ProgramArray<PROGRAMS> = ProgramArray::new();

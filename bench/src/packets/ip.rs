@@ -12,10 +12,10 @@ use svcproxy_common::abi::{FlowEntry, FlowKey, V4Addr, V6Addr};
 use super::programs::Bench;
 
 /// The floors' tables of flows.
-pub(super) type Floor<A> = HashMap<MapData, FlowKey<A>, FlowEntry<A>>;
+pub(crate) type Floor<A> = HashMap<MapData, FlowKey<A>, FlowEntry<A>>;
 
 /// An IP version.
-pub(super) trait Ip: MapKeys {
+pub(crate) trait Ip: MapKeys {
     /// `v4` or `v6`
     const NAME: &'static str;
     /// Ethernet and IP headers of TCP packets with 10 bytes of payload.

@@ -15,9 +15,9 @@ use svcproxy_common::{
     abi::{FlowEntry, FlowKey, V4Addr, V6Addr},
 };
 
+pub(crate) use self::programs::{Bench, Hook, Target, Tuples};
 use self::{
     ip::Ip,
-    programs::{Bench, Hook, Target, Tuples},
     proxy::{ACK, AFFINITY, Connections, EMPTY, Proxy, SYN, network, service_key, tuples},
     sample::{Case, measure, passed, sent},
 };

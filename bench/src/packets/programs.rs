@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader, Pod,
     maps::{Array, HashMap, MapData, ProgramArray},
-    programs::{ProgramFd, SchedClassifier, TestRun as _, TestRunOptions, Xdp, XdpMode},
+    programs::{ProgramFd, SchedClassifier, TestRun as _, TestRunAttrs, TestRunOptions, Xdp, XdpMode},
 };
 use svcproxy_common::abi::{FlowEntry, FlowKey, V4Addr, V6Addr};
 
@@ -15,16 +15,19 @@ mod control;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/bench.bpf.o"));
 
+/// 16-bit words of Ethernet and IPv4 headers.
+const HEADERS: usize = 17;
+
 /// A kind of program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hook {
+pub(crate) enum Hook {
     Xdp,
     Tc,
 }
 
 impl Hook {
     /// `xdp` or `tc`
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Xdp => "xdp",
             Self::Tc => "tc",
@@ -34,35 +37,36 @@ impl Hook {
 
 /// A program that packets can be run through: its place in the array of its hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Target {
-    pub(super) hook: Hook,
+pub(crate) struct Target {
+    pub(crate) hook: Hook,
     index: u32,
 }
 
 /// Tuples in the generator's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tuples {
+pub(crate) struct Tuples {
     first: u32,
     /// A power of two.
-    pub(super) count: u32,
+    pub(crate) count: u32,
 }
 
 impl Tuples {
     /// The first `count` of them.
-    pub(super) fn take(self, count: u32) -> Self {
+    pub(crate) fn take(self, count: u32) -> Self {
         assert!(count.is_power_of_two() && count <= self.count);
         Self { count, ..self }
     }
 }
 
 /// Generators and floors, and their tables.
-pub(super) struct Bench {
+pub(crate) struct Bench {
     ebpf: Ebpf,
     control: Array<MapData, [u32; control::WORDS]>,
-    pub(super) tuples_v4: Array<MapData, FlowKey<V4Addr>>,
-    pub(super) tuples_v6: Array<MapData, FlowKey<V6Addr>>,
-    pub(super) floor_v4: Floor<V4Addr>,
-    pub(super) floor_v6: Floor<V6Addr>,
+    headers: Array<MapData, [u16; HEADERS]>,
+    pub(crate) tuples_v4: Array<MapData, FlowKey<V4Addr>>,
+    pub(crate) tuples_v6: Array<MapData, FlowKey<V6Addr>>,
+    pub(crate) floor_v4: Floor<V4Addr>,
+    pub(crate) floor_v6: Floor<V6Addr>,
     xdp_programs: ProgramArray<MapData>,
     tc_programs: ProgramArray<MapData>,
     ifindex: u32,
@@ -74,15 +78,15 @@ pub(super) struct Bench {
 
 /// What runs through a program took, and what the last one returned.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Run {
+pub(crate) struct Run {
     /// Of one, on average, generator included.
-    pub(super) nanoseconds: f64,
-    pub(super) verdict: i32,
+    pub(crate) nanoseconds: f64,
+    pub(crate) verdict: i32,
 }
 
 impl Bench {
     /// Loads everything, with room for so many tuples and flows. `pending` is the size of the table for new connections.
-    pub(super) fn load(ifindex: u32, tuples: u32, flows: u32, pending: u32) -> Result<Self> {
+    pub(crate) fn load(ifindex: u32, tuples: u32, flows: u32, pending: u32) -> Result<Self> {
         let mut loader = EbpfLoader::new();
         for family in ["v4", "v6"] {
             for (table, entries) in [("tuples", tuples), ("floor", flows), ("fresh", pending)] {
@@ -96,6 +100,7 @@ impl Bench {
         };
         let bench = Self {
             control: Array::try_from(map("control")?)?,
+            headers: Array::try_from(map("headers")?)?,
             tuples_v4: Array::try_from(map("tuples_v4")?)?,
             tuples_v6: Array::try_from(map("tuples_v6")?)?,
             floor_v4: HashMap::try_from(map("floor_v4")?)?,
@@ -120,7 +125,7 @@ impl Bench {
 
     /// Attaches a program to an interface. A test run takes no other interface as a frame's own, and a program that is
     /// attached nowhere waits for all processors before and after each run (`bpf_prog_change_xdp`, net/bpf/test_run.c).
-    pub(super) fn attach(&mut self, program: &str, interface: &str) -> Result<()> {
+    pub(crate) fn attach(&mut self, program: &str, interface: &str) -> Result<()> {
         self.xdp(program)?.attach(interface, XdpMode::Driver)?;
         Ok(())
     }
@@ -136,7 +141,7 @@ impl Bench {
     }
 
     /// Loads a program of the bench.
-    pub(super) fn own(&mut self, hook: Hook, name: &str) -> Result<Target> {
+    pub(crate) fn own(&mut self, hook: Hook, name: &str) -> Result<Target> {
         let fd = match hook {
             Hook::Xdp => {
                 let program = self.xdp(name)?;
@@ -153,7 +158,7 @@ impl Bench {
     }
 
     /// Makes a program one that packets can be run through.
-    pub(super) fn add(&mut self, hook: Hook, fd: &ProgramFd) -> Result<Target> {
+    pub(crate) fn add(&mut self, hook: Hook, fd: &ProgramFd) -> Result<Target> {
         let index = self.programs;
         match hook {
             Hook::Xdp => self.xdp_programs.set(index, fd, 0)?,
@@ -164,7 +169,7 @@ impl Bench {
     }
 
     /// Makes room for tuples behind those that are there.
-    pub(super) fn place<A: Ip>(&mut self, keys: &[FlowKey<A>]) -> Result<Tuples>
+    pub(crate) fn place<A: Ip>(&mut self, keys: &[FlowKey<A>]) -> Result<Tuples>
     where
         FlowKey<A>: Pod,
     {
@@ -177,7 +182,7 @@ impl Bench {
     }
 
     /// Writes other tuples in their place.
-    pub(super) fn replace<A: Ip>(&mut self, tuples: Tuples, keys: &[FlowKey<A>]) -> Result<()>
+    pub(crate) fn replace<A: Ip>(&mut self, tuples: Tuples, keys: &[FlowKey<A>]) -> Result<()>
     where
         FlowKey<A>: Pod,
     {
@@ -194,7 +199,7 @@ impl Bench {
     }
 
     /// Runs the packets of `tuples` from number `next` on through a program, each made from `frame`.
-    pub(super) fn run<A: Ip>(
+    pub(crate) fn run<A: Ip>(
         &mut self,
         target: Target,
         tuples: Tuples,
@@ -216,8 +221,36 @@ impl Bench {
         )
     }
 
+    /// Sends packets by an interface of the calling thread's namespace; `target` is `send_xdp`.
+    pub(crate) fn send(
+        &mut self,
+        target: Target,
+        tuples: Tuples,
+        frame: &[u8],
+        ifindex: u32,
+        count: u32,
+    ) -> Result<()> {
+        let mut words = [0; control::WORDS];
+        words[control::TARGET] = target.index;
+        words[control::FIRST] = tuples.first;
+        words[control::MASK] = tuples.count - 1;
+        words[control::INTERFACE] = ifindex;
+        self.control.set(0, words, 0)?;
+        let mut headers = [0; HEADERS];
+        for (word, pair) in headers.iter_mut().zip(frame.chunks_exact(2)) {
+            *word = u16::from_ne_bytes([pair[0], pair[1]]);
+        }
+        self.headers.set(0, headers, 0)?;
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.repeat = count;
+        options.attrs = TestRunAttrs::new().xdp_live_frames(64);
+        let sent = self.xdp("generate_xdp_v4")?.test_run(options);
+        sent.map(drop).context("the kernel sends no live frames")
+    }
+
     /// Runs a program of the bench that nothing has been put before.
-    pub(super) fn run_alone(&mut self, hook: Hook, name: &str, frame: &[u8], repeat: u32) -> Result<Run> {
+    pub(crate) fn run_alone(&mut self, hook: Hook, name: &str, frame: &[u8], repeat: u32) -> Result<Run> {
         self.test_run(hook, name, frame, repeat)
     }
 
@@ -252,7 +285,7 @@ fn context(hook: Hook, length: u32, ifindex: u32) -> Vec<u8> {
 }
 
 /// A flow of a floor: an entry of svcproxy's own under the same key.
-pub(super) fn copy_to_floor<A: Ip>(bench: &mut Bench, key: &FlowKey<A>, entry: &FlowEntry<A>) -> Result<()>
+pub(crate) fn copy_to_floor<A: Ip>(bench: &mut Bench, key: &FlowKey<A>, entry: &FlowEntry<A>) -> Result<()>
 where
     FlowKey<A>: Pod,
     FlowEntry<A>: Pod,
