@@ -15,6 +15,19 @@ pub(crate) struct Claim {
     allowed: CpuSet,
 }
 
+/// Puts the calling thread, and what it starts, on one processor: 0 or, where there is another, 1.
+pub(crate) fn pin(processor: usize) -> Result<()> {
+    let thread = gettid();
+    let allowed = sched_getaffinity(thread)?;
+    let mut cpus = (0..CpuSet::count()).filter(|&cpu| allowed.is_set(cpu).unwrap_or(false));
+    let mut one = CpuSet::new();
+    if let Some(cpu) = cpus.nth(processor) {
+        one.set(cpu)?;
+        sched_setaffinity(thread, &one)?;
+    }
+    Ok(())
+}
+
 /// Puts the calling thread on the last processor, before every other process there.
 pub(crate) fn claim() -> Result<Claim> {
     let thread = gettid();

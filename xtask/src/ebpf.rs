@@ -37,9 +37,9 @@ pub const BENCH: Programs = Programs {
 };
 
 impl Programs {
-    /// Directories and files whose change changes the object.
-    fn sources(self) -> [PathBuf; 3] {
-        [self.directory, "svcproxy-common", "Cargo.lock"].map(|name| workspace().join(name))
+    /// Directories and files whose change changes the object: the bench's programs share svcproxy's accessors.
+    fn sources(self) -> [PathBuf; 4] {
+        [self.directory, SVCPROXY.directory, "svcproxy-common", "Cargo.lock"].map(|name| workspace().join(name))
     }
 }
 

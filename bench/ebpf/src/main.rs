@@ -8,11 +8,8 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[path = "../../../svcproxy-ebpf/src/access.rs"]
+#[allow(dead_code, reason = "svcproxy's programs ask a frame for more")]
 mod access;
-#[cfg_attr(
-    not(target_arch = "bpf"),
-    allow(dead_code, reason = "the entries are only linted on the host")
-)]
 mod control;
 mod family;
 mod floor;

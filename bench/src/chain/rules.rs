@@ -64,10 +64,9 @@ pub(super) fn nftables(count: u32, pod: Ipv4Addr) -> String {
 "
             );
         }
-        let _ = write!(
+        let _ = writeln!(
             text,
-            "  chain service-{name} {{ numgen random mod {} vmap {{ {} }}; }}
-",
+            "  chain service-{name} {{ numgen random mod {} vmap {{ {} }}; }}",
             choices.len(),
             choices.join(", ")
         );

@@ -6,6 +6,7 @@ use std::{
     net::{TcpListener, UdpSocket},
     process::Child,
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -18,6 +19,10 @@ const READY: &str = "ready";
 
 /// First byte of a datagram that wants an answer.
 pub(super) const QUESTION: u8 = b'?';
+
+/// How long the server of datagrams looks away after one that wants no answer: what comes meanwhile is counted by the
+/// kernel, and nobody is woken for it.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Waits until the servers that a process runs all listen.
 pub(super) fn wait_until_ready(process: &mut Child) -> Result<()> {
@@ -67,10 +72,9 @@ fn swallow(mut stream: std::net::TcpStream) {
 fn answer(socket: &UdpSocket) {
     let mut buffer = [0; 64];
     loop {
-        if let Ok((length @ 1.., from)) = socket.recv_from(&mut buffer)
-            && buffer[0] == QUESTION
-        {
-            socket.send_to(&buffer[..length], from).ok();
+        match socket.recv_from(&mut buffer) {
+            Ok((length @ 1.., from)) if buffer[0] == QUESTION => drop(socket.send_to(&buffer[..length], from)),
+            _ => thread::sleep(PAUSE),
         }
     }
 }

@@ -42,7 +42,7 @@ struct Times {
 }
 
 impl Times {
-    fn take<T>(&mut self, step: &str, action: impl FnOnce() -> T) -> T {
+    fn take<T>(&mut self, step: &str, action: impl FnOnce() -> Result<T>) -> Result<T> {
         let begun = Instant::now();
         let result = action();
         if !self.samples.contains_key(step) {
@@ -65,16 +65,16 @@ pub(super) fn run(lab: &Lab, count: u32, rounds: usize) -> Result<Vec<Row>> {
         let directory = lab.directory().join("manifests");
         let places = lab.directory().join("stages");
         fs::create_dir_all(&places)?;
-        let mut datapath = times.take("start/load-programs", || Datapath::load(None, &SIZES))?;
+        let mut datapath = times.take("start/load-programs", || Ok(Datapath::load(None, &SIZES)?))?;
         let state = State::load(&places, 0)?.state;
         let (model, state) = read(&mut times, "start", &directory, &state)?;
-        times.take("start/save-state", || state.save(&places))?;
+        times.take("start/save-state", || Ok(state.save(&places)?))?;
         program(&mut times, "start", &mut datapath, &model)?;
 
         let file = directory.join(manifests::LAST);
         fs::write(&file, manifests::service(count - 1, &[second])).context("cannot change a manifest")?;
         let (model, state) = read(&mut times, "change", &directory, &state)?;
-        times.take("change/save-state", || state.save(&places))?;
+        times.take("change/save-state", || Ok(state.save(&places)?))?;
         program(&mut times, "change", &mut datapath, &model)?;
         fs::remove_dir_all(&places)?;
     }
@@ -95,9 +95,9 @@ fn read(times: &mut Times, when: &str, directory: &Path, state: &State) -> Resul
         ..Options::default()
     };
     let filenames = [directory.to_owned()];
-    let input = times.take(&format!("{when}/read"), || input::read(&filenames, &options, state));
+    let input = times.take(&format!("{when}/read"), || Ok(input::read(&filenames, &options, state)))?;
     times.take(&format!("{when}/read-of-which-manifests"), || {
-        manifest::load(&filenames)
+        Ok(manifest::load(&filenames))
     });
     let model = input.model.context("the manifests have errors")?;
     Ok((model, input.state))
@@ -111,9 +111,8 @@ fn program(times: &mut Times, when: &str, datapath: &mut Datapath, model: &Model
         },
     );
     let maps = &mut datapath.maps;
-    let current = times.take(&format!("{when}/read-maps"), || maps.contents())?;
-    let wanted = times.take(&format!("{when}/plan"), || plan(model, &policy, &current, &limits))?;
-    let diff = times.take(&format!("{when}/diff"), || Diff::between(&current, &wanted));
-    times.take(&format!("{when}/apply"), || maps.apply(&diff))?;
-    Ok(())
+    let current = times.take(&format!("{when}/read-maps"), || Ok(maps.contents()?))?;
+    let wanted = times.take(&format!("{when}/plan"), || Ok(plan(model, &policy, &current, &limits)?))?;
+    let diff = times.take(&format!("{when}/diff"), || Ok(Diff::between(&current, &wanted)))?;
+    times.take(&format!("{when}/apply"), || Ok(maps.apply(&diff)?))
 }

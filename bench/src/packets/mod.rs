@@ -34,6 +34,8 @@ const SIZES: Sizes = Sizes {
     slots: 4_194_304,
 };
 
+/// Services whose clients are masqueraded: endpoints enough for a million clients behind one address.
+const MASQUERADED: u32 = 100;
 /// Flows where the number of Services is what changes.
 pub(crate) const FLOWS: u32 = 16_384;
 /// Packets of new flows, many times what the table of new connections holds.
@@ -104,7 +106,7 @@ impl World {
         let mut bench = Bench::load(ifindex, tuples, sizes.flows, sizes.pending)?;
         let mut proxy = |services, masquerade| Proxy::new(&mut bench, ifindex, sizes, services, masquerade);
         let plain: Result<Vec<_>> = services.iter().map(|&services| proxy(services, false)).collect();
-        let (plain, masquerade) = (plain?, proxy(services[0], true)?);
+        let (plain, masquerade) = (plain?, proxy(MASQUERADED, true)?);
         let empty = [bench.own(Hook::Xdp, "empty_xdp")?, bench.own(Hook::Tc, "empty_tc")?];
         for (program, interface) in [
             ("generate_xdp_v4", "held0"),
