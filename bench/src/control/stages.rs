@@ -98,7 +98,7 @@ fn read(times: &mut Times, when: &str, directory: &Path, state: &State) -> Resul
     let input = times.take(&format!("{when}/read"), || Ok(input::read(&filenames, &options, state)))?;
     times.take(&format!("{when}/read-of-which-manifests"), || {
         Ok(manifest::load(&filenames))
-    });
+    })?;
     let model = input.model.context("the manifests have errors")?;
     Ok((model, input.state))
 }
