@@ -33,7 +33,7 @@ pub const SVCPROXY: Programs = Programs {
 /// The programs that `cargo xtask bench` measures them against.
 pub const BENCH: Programs = Programs {
     package: "svcproxy-bench-ebpf",
-    directory: "bench/ebpf",
+    directory: "tests/bench/ebpf",
 };
 
 impl Programs {

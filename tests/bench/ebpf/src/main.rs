@@ -7,7 +7,7 @@
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
-#[path = "../../../svcproxy-ebpf/src/access.rs"]
+#[path = "../../../../svcproxy-ebpf/src/access.rs"]
 #[allow(dead_code, reason = "svcproxy's programs ask a frame for more")]
 mod access;
 mod control;
