@@ -120,7 +120,7 @@ impl World {
         rows.extend(measure::<A>(bench, self.empty[hook as usize], &cases, rounds, &prefix)?);
 
         let mut cases = Vec::new();
-        for (proxy, connections) in self.plain.iter().zip(&scene.plain) {
+        for (proxy, connections) in self.plain.iter().zip(&scene.plain).skip(1) {
             let new = to(bench, NEW_FLOWS, &|index| service_key(index % proxy.services))?;
             let services = |what: &str, proxy: &Proxy| format!("{what}/{}", proxy.services);
             let case = |what: &str, tuples, flags| Case {
@@ -132,7 +132,7 @@ impl World {
                     tuples,
                     sent(hook),
                     Reason::Translated,
-                    &services(what, &self.plain[0]),
+                    &services(what, &self.plain[1]),
                 )
             };
             cases.push(case("request", connections.requests.take(FLOWS), ACK));
