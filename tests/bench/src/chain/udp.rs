@@ -41,11 +41,13 @@ impl Sender {
         };
         let (ifindex, source) = interface(&lab.client)?;
         let (_, destination) = interface(&lab.node)?;
+        lab.client.ip("link add held0 type veth peer name held1")?;
         lab.client.enter(|| {
             for port_of_client in FIRST_PORT..FIRST_PORT + FLOWS {
                 open(port_of_client, SocketAddr::from((target, port)))?;
             }
             let mut bench = Bench::load(0, FLOWS.into(), 64, 64)?;
+            bench.attach("generate_xdp_v4", "held0")?;
             let send = bench.own(Hook::Xdp, "send_xdp")?;
             let keys: Vec<_> = (FIRST_PORT..FIRST_PORT + FLOWS)
                 .map(|src_port| FlowKey {
