@@ -158,10 +158,11 @@ pub struct PortRange {
 }
 
 impl PortRange {
-    /// Default of `--masquerade-port-range`: what the kernel's default `ip_local_port_range` leaves free at the end.
+    /// Default of `--masquerade-port-range`: all unprivileged ports below those of nodePorts and of the kernel's default
+    /// `ip_local_port_range` (32768–60999). Thousands of masqueraded clients may share one endpoint.
     pub const MASQUERADE: Self = Self {
-        first: 61_000,
-        last: 65_535,
+        first: 1_024,
+        last: 29_999,
     };
     /// Default of `--service-node-port-range`, kube-apiserver's.
     pub const NODE_PORTS: Self = Self {
