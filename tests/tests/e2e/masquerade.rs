@@ -5,11 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use svcproxy_tests::{
     beyond::Behind,
-    client::{self, Connection},
+    client,
     lab::{Lab, Pod},
     manifest::{self, Endpoint},
     namespace::Namespace,
-    payload,
     probe::{self, Outcome, Protocol},
     topology::{CLIENT, NODE},
 };
@@ -17,6 +16,7 @@ use svcproxy_tests::{
 use crate::{
     exposed::{HERE, INSIDE, POD_NETWORKS, Place, ask, lab, run},
     over_xdp_and_tc,
+    scenario::assert_transferred,
 };
 
 over_xdp_and_tc!(
@@ -53,15 +53,7 @@ fn assert_served(from: &Namespace, target: SocketAddr, pod: &str, source: IpAddr
     for protocol in [Protocol::Tcp, Protocol::Udp] {
         assert_eq!(ask(from, protocol, target), expected, "{protocol:?} {target}");
     }
-    let (down, up) = from.enter(|| {
-        client::block_on(async {
-            let mut connection = Connection::open(target).await.unwrap();
-            let down = connection.download(LENGTH).await.unwrap();
-            (down, connection.upload(LENGTH).await.unwrap())
-        })
-    });
-    let expected = payload::hash(LENGTH);
-    assert_eq!((&down, &up), (&expected, &expected), "{target}");
+    assert_transferred(from, target, LENGTH);
 }
 
 fn ips(v4: &str, v6: &str) -> [IpAddr; 2] {

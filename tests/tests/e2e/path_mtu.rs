@@ -8,18 +8,18 @@ use std::{
 
 use svcproxy_tests::{
     beyond::Behind,
-    client::{self, Connection},
+    client,
     daemon::Daemon,
     lab::Lab,
     manifest::{self, Endpoint},
     namespace::Namespace,
-    payload,
     topology::{CLIENT, NODE},
 };
 
 use crate::{
     exposed::{HERE, Place, lab, run},
     over_xdp_and_tc,
+    scenario::assert_transferred,
 };
 
 over_xdp_and_tc!(
@@ -66,15 +66,7 @@ fn targets(place: &Place, mtu: u32) -> impl Iterator<Item = SocketAddr> {
 #[track_caller]
 fn transfer(from: &Namespace, target: SocketAddr) {
     let start = Instant::now();
-    let (down, up) = from.enter(|| {
-        client::block_on(async {
-            let mut connection = Connection::open(target).await.unwrap();
-            let down = connection.download(LENGTH).await.unwrap();
-            (down, connection.upload(LENGTH).await.unwrap())
-        })
-    });
-    let expected = payload::hash(LENGTH);
-    assert_eq!((&down, &up), (&expected, &expected), "{target}");
+    assert_transferred(from, target, LENGTH);
     let took = start.elapsed();
     assert!(took < LIMIT, "{target}: {took:?}");
 }

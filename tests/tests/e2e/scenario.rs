@@ -6,10 +6,12 @@ use std::{
 };
 
 use svcproxy_tests::{
-    client::{self, Tally},
+    client::{self, Connection, Tally},
     daemon::Daemon,
     lab::{Lab, Pod},
     manifest::{self, Service},
+    namespace::Namespace,
+    payload,
     topology::Topology,
 };
 
@@ -131,4 +133,18 @@ pub(crate) fn assert_answered_by<S: AsRef<str>>(tally: &Tally, pods: &[S]) {
     assert!(tally.failures.is_empty(), "{tally}");
     let answered = tally.answers.keys().map(String::as_str);
     assert!(answered.eq(pods.iter().map(AsRef::as_ref)), "{tally}");
+}
+
+/// So many bytes arrive intact, down and up one connection.
+#[track_caller]
+pub(crate) fn assert_transferred(from: &Namespace, target: SocketAddr, length: u64) {
+    let (down, up) = from.enter(|| {
+        client::block_on(async {
+            let mut connection = Connection::open(target).await.unwrap();
+            let down = connection.download(length).await.unwrap();
+            (down, connection.upload(length).await.unwrap())
+        })
+    });
+    let expected = payload::hash(length);
+    assert_eq!((&down, &up), (&expected, &expected), "{target}");
 }

@@ -1,0 +1,146 @@
+//! Addresses as they stand in packets and maps.
+
+use core::{fmt::Debug, hash::Hash};
+
+/// An IP address as it stands in a packet: network byte order.
+pub trait Address: Copy + Eq + Ord + Hash + Debug + 'static {
+    /// Its octets, without an alignment.
+    type Octets: Copy + Eq + Ord + Hash + Debug + 'static;
+
+    /// The octets, most significant first.
+    fn octets(&self) -> Self::Octets;
+
+    /// The sum of its 16-bit words as stored, not folded: its part of an Internet checksum.
+    fn sum(&self) -> u32;
+
+    /// `AF_INET` or `AF_INET6`.
+    const AF: u8;
+
+    /// All its bits in 64, for hashing: IPv4 unchanged, IPv6 with both halves combined.
+    fn bits(&self) -> u64;
+
+    /// Length of [`network`](Self::network), bits.
+    const NETWORK_BITS: u32;
+
+    /// The network it is in, as a number for hashing.
+    fn network(&self) -> u64;
+
+    /// As the kernel's `bpf_fib_lookup` takes it: four words as stored, of which IPv4 uses the first.
+    fn fib(&self) -> [u32; 4];
+
+    /// The address out of such words.
+    fn from_fib(words: [u32; 4]) -> Self;
+}
+
+/// An IPv4 address, network byte order.
+#[repr(C, align(4))]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct V4Addr {
+    /// The four octets, most significant first.
+    pub octets: [u8; 4],
+}
+
+/// An IPv6 address, network byte order. Aligned to 8 so that the kernel side compares and copies two words.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct V6Addr {
+    /// The sixteen octets, most significant first.
+    pub octets: [u8; 16],
+}
+
+impl Address for V4Addr {
+    type Octets = [u8; 4];
+
+    #[inline(always)]
+    fn octets(&self) -> [u8; 4] {
+        self.octets
+    }
+
+    const AF: u8 = 2;
+
+    #[inline(always)]
+    fn sum(&self) -> u32 {
+        let word = u32::from_ne_bytes(self.octets);
+        (word & 0xffff) + (word >> 16)
+    }
+
+    #[inline(always)]
+    fn bits(&self) -> u64 {
+        u32::from_ne_bytes(self.octets) as u64
+    }
+
+    const NETWORK_BITS: u32 = 16;
+
+    #[inline(always)]
+    fn network(&self) -> u64 {
+        let [a, b, ..] = self.octets;
+        u16::from_ne_bytes([a, b]) as u64
+    }
+
+    #[inline(always)]
+    fn fib(&self) -> [u32; 4] {
+        [u32::from_ne_bytes(self.octets), 0, 0, 0]
+    }
+
+    #[inline(always)]
+    fn from_fib([word, ..]: [u32; 4]) -> Self {
+        Self {
+            octets: word.to_ne_bytes(),
+        }
+    }
+}
+
+impl V6Addr {
+    /// The two halves as stored: on BPF, two registers.
+    #[inline(always)]
+    fn halves(&self) -> [u64; 2] {
+        // SAFETY: both are 16 bytes of which any value is valid. `from_ne_bytes` of parts, and u128, compile to
+        // single-byte copies through the stack or crash LLVM 22's BPF backend.
+        unsafe { core::mem::transmute::<Self, [u64; 2]>(*self) }
+    }
+}
+
+impl Address for V6Addr {
+    type Octets = [u8; 16];
+
+    #[inline(always)]
+    fn octets(&self) -> [u8; 16] {
+        self.octets
+    }
+
+    const AF: u8 = 10;
+
+    #[inline(always)]
+    fn sum(&self) -> u32 {
+        let sum16 = |half: u64| (half & 0xffff) + (half >> 16 & 0xffff) + (half >> 32 & 0xffff) + (half >> 48);
+        let [high, low] = self.halves();
+        (sum16(high) + sum16(low)) as u32
+    }
+
+    #[inline(always)]
+    fn bits(&self) -> u64 {
+        let [high, low] = self.halves();
+        high.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ low
+    }
+
+    const NETWORK_BITS: u32 = 64;
+
+    #[inline(always)]
+    fn network(&self) -> u64 {
+        let [high, _] = self.halves();
+        high
+    }
+
+    #[inline(always)]
+    fn fib(&self) -> [u32; 4] {
+        let [high, low] = self.halves();
+        [high as u32, (high >> 32) as u32, low as u32, (low >> 32) as u32]
+    }
+
+    #[inline(always)]
+    fn from_fib([a, b, c, d]: [u32; 4]) -> Self {
+        let half = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+        // SAFETY: as in `halves`.
+        unsafe { core::mem::transmute::<[u64; 2], Self>([half(a, b), half(c, d)]) }
+    }
+}
