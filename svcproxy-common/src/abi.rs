@@ -24,7 +24,7 @@ pub use self::{
 
 /// Version of the layouts in this module, stored in the pinned `layout` map: a daemon adopts only maps of its own
 /// version.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// A transport protocol that a ServicePort can name. Four bytes wide: keys have no padding.
 #[repr(u32)]
@@ -88,8 +88,8 @@ assert_sizes! {
     FragmentKey<V4Addr> = 2 * 4 + 4 + 4,
     FragmentKey<V6Addr> = 2 * 16 + 4 + 4,
     FragmentPorts = 2 * 2,
-    Config<V4Addr> = 4 + 2 * 4,
-    Config<V6Addr> = 16 + 2 * 4,
+    Config<V4Addr> = 3 * 4 + 2 * 4,
+    Config<V6Addr> = 3 * 16 + 2 * 4,
     BackendKey = 4 + 4,
     Backend<V4Addr> = 4 + 4 + 4,
     Backend<V6Addr> = 16 + 4 + 4,

@@ -33,6 +33,12 @@ pub const fn combine(a: u16, b: u16) -> u16 {
     fold(a as u32 + b as u32)
 }
 
+/// Whether two checksums are the same: one's complement has two zeros.
+#[inline(always)]
+pub const fn is_equal(a: u16, b: u16) -> bool {
+    is_zero(combine(a, !b))
+}
+
 /// Whether a delta changes nothing: both zeros of one's complement.
 #[inline(always)]
 pub const fn is_zero(delta: u16) -> bool {

@@ -2,8 +2,7 @@
 //! lookups that find that out.
 //!
 //! One bit map says of the hash of an address whether it is that of a Service, of an endpoint or of a connection that is
-//! remembered, and of the hash of its network whether all that is in there is the Services'. Addresses may share a bit: a
-//! set bit means nothing, a clear one that there is nothing to look up.
+//! remembered. Addresses may share a bit: a set bit means nothing, a clear one that there is nothing to look up.
 
 use crate::abi::Address;
 
@@ -17,20 +16,8 @@ pub type Bit = (u32, u64);
 
 /// The bit of an address.
 #[inline(always)]
-pub fn address<A: Address>(address: &A) -> Bit {
-    bit(address.bits())
-}
-
-/// The bit of the network an address is in: its first 16 bits (IPv4) or 64 (IPv6).
-#[inline(always)]
-pub fn network<A: Address>(address: &A) -> Bit {
-    // No IPv4 address has so many bits, few IPv6 ones.
-    bit(address.network() | 1 << 63)
-}
-
-#[inline(always)]
-fn bit(word: u64) -> Bit {
+pub fn bit<A: Address>(address: &A) -> Bit {
     // Fibonacci hashing: the upper bits of a product with 2⁶⁴ divided by the golden ratio.
-    let hash = (word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 44) as u32;
+    let hash = (address.bits().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 44) as u32;
     (hash >> 6, 1 << (hash & 63))
 }

@@ -21,6 +21,14 @@ where
     tables.service(&service_key).ok_or(Reason::NotAService)
 }
 
+/// Whether an address at which there is no Service may be one that is refused, see [`refusal`].
+#[inline(always)]
+pub fn may_refuse<A: Address>(tables: &impl Tables<A>, address: &A) -> bool {
+    tables
+        .config()
+        .is_some_and(|config| address.is_in(&config.service_network, &config.service_mask))
+}
+
 /// What becomes of a packet for an address at which there is no such Service: only the service range is ours to
 /// refuse, the rest is left alone for the `other` reason.
 #[inline(never)]
@@ -54,7 +62,13 @@ where
     T: Tables<A>,
 {
     filter(tables, service, &key.src)?;
-    Ok(match tables.network(&key.src) {
+    let masquerade_all_alike =
+        service.masquerade_pods == service.masquerade_outside && service.masquerade_node == service.masquerade_outside;
+    let network = match service.inside.number == service.outside.number && masquerade_all_alike {
+        true => None, // whatever it is, it makes no difference
+        false => tables.network(&key.src),
+    };
+    Ok(match network {
         Some(Network::PODS) => Client {
             set: &service.inside,
             masquerade: service.masquerade_pods,

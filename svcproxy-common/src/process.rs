@@ -87,35 +87,35 @@ where
     let flags = transport.flags;
     key.protocol = packet.opaque(key.protocol);
 
-    let known = tables.known(known::address(&key.dst))
-        || tables.known(known::address(&key.src))
-        || tables.known(known::network(&key.dst));
-    if !known {
+    let known = |address| tables.known(known::bit(address));
+    if !known(&key.dst) && !known(&key.src) && !policy::may_refuse(tables, &key.dst) {
         return Err(Reason::NotAService);
     }
 
     let now = packet.now();
-    let entry = match tables.flow(Table::Flows, &key) {
-        Some(entry) if entry.last_seen() == now && !flags.control() => entry,
-        _ => {
-            let table = match connection::attend(packet, tables, &key, flags, now) {
-                Attended::Known(table) => table,
-                Attended::Unknown if !P::ROUTED => {
-                    match connection::choose(tables, &key, now) {
-                        Ok(()) => connection::open(packet, tables, &key, now)?,
-                        Err(Reason::NotAService) => return Err(policy::refusal(tables, &key, Reason::NotAService)),
-                        Err(reason) => return Err(reason),
-                    }
-                    Table::Pending
-                }
-                Attended::Unknown | Attended::Stray => return Err(Reason::NotAService),
-            };
-            match tables.flow(table, &key) {
+    // A packet that may change the connection is attended to whatever its entry says.
+    let settled = match flags.control() {
+        true => None,
+        false => tables.flow(Table::Flows, &key),
+    };
+    let entry = match settled {
+        Some(entry) if entry.last_seen() == now => entry,
+        _ => match connection::attend(packet, tables, &key, flags, now) {
+            // Another processor may have moved the connection meanwhile.
+            Attended::Known(table) => match tables.flow(table, &key) {
                 Some(entry) => entry,
-                // Another processor has moved the connection meanwhile.
                 None => tables.flow(Table::Flows, &key).ok_or(Reason::FlowTableFull)?,
+            },
+            Attended::Unknown if !P::ROUTED => {
+                match connection::choose(tables, &key, now) {
+                    Ok(()) => connection::open(packet, tables, &key, now)?,
+                    Err(Reason::NotAService) => return Err(policy::refusal(tables, &key, Reason::NotAService)),
+                    Err(reason) => return Err(reason),
+                }
+                tables.opened().ok_or(Reason::FlowTableFull)?
             }
-        }
+            Attended::Unknown | Attended::Stray => return Err(Reason::NotAService),
+        },
     };
 
     if !P::PLAIN

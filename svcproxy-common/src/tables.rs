@@ -61,6 +61,8 @@ pub trait Tables<A: Address> {
     /// This processor's own place to build a connection in. Asked for once for every connection.
     #[allow(clippy::mut_from_ref, reason = "a program has its processor to itself while it runs")]
     fn opening(&self) -> Option<&mut Opening<A>>;
+    /// What was built there last: the entry of the original direction.
+    fn opened(&self) -> Option<&Live<FlowEntry<A>>>;
     /// Whether the bit of an address is set, see [`known`](crate::known).
     fn known(&self, bit: Bit) -> bool;
     /// What an address belongs to; `None` when it is outside the cluster.

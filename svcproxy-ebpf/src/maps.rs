@@ -239,6 +239,14 @@ macro_rules! tables {
             }
 
             #[inline(always)]
+            fn opened(&self) -> Option<&Live<FlowEntry<$address>>> {
+                // SAFETY: as above; `Live` has the layout of what it wraps.
+                $opening
+                    .get_ptr_mut(0)
+                    .map(|opening| unsafe { &*(&raw mut (*opening).entry).cast() })
+            }
+
+            #[inline(always)]
             fn known(&self, (word, mask): Bit) -> bool {
                 KNOWN.get(word).is_some_and(|word| word & mask != 0)
             }

@@ -179,20 +179,38 @@ impl<const IN: bool, const PLAIN: bool> Packet for TcPacket<'_, IN, PLAIN> {
     }
 
     #[inline(always)]
-    fn fix_checksum(&self, _field: &Be16, offset: usize, change: ChecksumChange) -> bool {
+    fn fix_checksum(&self, field: &Be16, offset: usize, change: ChecksumChange) -> bool {
         let udp = if change.udp { BPF_F_MARK_MANGLED_0.into() } else { 0 };
         // A length of 0 in the flags means that the value is the difference itself.
         let replace = |delta: u16, flags: u64| {
             // SAFETY: the skb of the running program; the helper checks the offset.
             unsafe { bpf_l4_csum_replace(self.ctx.skb.skb, offset as u32, 0, delta.into(), flags | udp) == 0 }
         };
+        if checksum::is_zero(change.address_delta) {
+            return checksum::is_zero(change.port_delta) || replace(change.port_delta, 0);
+        }
         // In a CHECKSUM_PARTIAL skb the field holds the sum of the pseudo-header alone: addresses count, ports do not.
         // In a CHECKSUM_COMPLETE skb the helper makes up for this field's change by the addresses, as if an IP header's
         // checksum had not: with `add_to_sum` that is right for IPv6 too, which has none. (The flag that says so,
         // BPF_F_IPV6, makes a kernel before 6.16 refuse the call.)
+        let before = field.get();
         if !replace(change.address_delta, BPF_F_PSEUDO_HDR.into()) {
             return false;
         }
-        checksum::is_zero(change.port_delta) || replace(change.port_delta, 0)
+        // The helper takes as long as all the rest of a packet. What it has made of the field tells whether that is a
+        // whole checksum, and then the ports are a matter of one more store.
+        let frame = Frame::new(self.ctx.data(), self.ctx.data_end());
+        let Some(field) = frame.at::<Be16>(offset) else {
+            return false;
+        };
+        let after = field.get();
+        if checksum::is_equal(after, checksum::update(before, change.address_delta)) {
+            let ports = ChecksumChange {
+                address_delta: 0,
+                ..change
+            };
+            field.set(ports.apply(after));
+        }
+        true
     }
 }

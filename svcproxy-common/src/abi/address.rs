@@ -19,11 +19,8 @@ pub trait Address: Copy + Eq + Ord + Hash + Debug + 'static {
     /// All its bits in 64, for hashing: IPv4 unchanged, IPv6 with both halves combined.
     fn bits(&self) -> u64;
 
-    /// Length of [`network`](Self::network), bits.
-    const NETWORK_BITS: u32;
-
-    /// The network it is in, as a number for hashing.
-    fn network(&self) -> u64;
+    /// Whether it is in `network`: the bits that are set in `mask` are the same.
+    fn is_in(&self, network: &Self, mask: &Self) -> bool;
 
     /// As the kernel's `bpf_fib_lookup` takes it: four words as stored, of which IPv4 uses the first.
     fn fib(&self) -> [u32; 4];
@@ -69,12 +66,10 @@ impl Address for V4Addr {
         u32::from_ne_bytes(self.octets) as u64
     }
 
-    const NETWORK_BITS: u32 = 16;
-
     #[inline(always)]
-    fn network(&self) -> u64 {
-        let [a, b, ..] = self.octets;
-        u16::from_ne_bytes([a, b]) as u64
+    fn is_in(&self, network: &Self, mask: &Self) -> bool {
+        let word = |address: &Self| u32::from_ne_bytes(address.octets);
+        (word(self) ^ word(network)) & word(mask) == 0
     }
 
     #[inline(always)]
@@ -123,12 +118,11 @@ impl Address for V6Addr {
         high.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ low
     }
 
-    const NETWORK_BITS: u32 = 64;
-
     #[inline(always)]
-    fn network(&self) -> u64 {
-        let [high, _] = self.halves();
-        high
+    fn is_in(&self, network: &Self, mask: &Self) -> bool {
+        let ([high, low], [net_high, net_low], [mask_high, mask_low]) =
+            (self.halves(), network.halves(), mask.halves());
+        (high ^ net_high) & mask_high | (low ^ net_low) & mask_low == 0
     }
 
     #[inline(always)]

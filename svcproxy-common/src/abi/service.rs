@@ -128,6 +128,10 @@ pub struct Config<A> {
     pub masquerade_port_first: u32,
     /// Number of those ports.
     pub masquerade_port_count: u32,
+    /// The smallest network that all service ranges are in: a packet to an address outside it needs no answer of ours.
+    pub service_network: A,
+    /// Its netmask. Without a range it is that of a network which is one address, 0.0.0.0 or ::.
+    pub service_mask: A,
 }
 
 /// Key of `backends_v4` and `backends_v6`. That it is present is what "endpoint is in the set" means.

@@ -159,6 +159,9 @@ impl Node {
                 node_address,
                 masquerade_port_first: first.into(),
                 masquerade_port_count: count,
+                // All of them: what a packet is spared in the kernel is looked up here.
+                service_network: A::UNSPECIFIED,
+                service_mask: A::UNSPECIFIED,
             };
             A::of(&node.tables).config.insert((), config);
         }

@@ -289,6 +289,11 @@ impl<A: Side> Tables<A> for HostTables {
         Some(unsafe { &mut *A::of(self).opening.get() })
     }
 
+    fn opened(&self) -> Option<&Live<FlowEntry<A>>> {
+        // SAFETY: as above, and it has been opened by now; `Live` has the layout of what it wraps.
+        Some(unsafe { &*(&raw mut (*A::of(self).opening.get()).entry).cast() })
+    }
+
     fn known(&self, _: Bit) -> bool {
         true // what the kernel saves itself is looked up here
     }

@@ -20,9 +20,8 @@ use svcproxy_common::{
 mod elements;
 
 pub use self::elements::entries;
-pub(super) use self::elements::prefixes;
 pub(super) use self::elements::{delete, is_gone};
-use self::elements::{delete_prefixes, put, put_prefixes};
+use self::elements::{delete_prefixes, prefixes, put, put_prefixes};
 use super::{DatapathError, grace, known::Known, slots::Slots};
 use crate::plan::{Diff, FamilyMaps, FamilyStep, MapContents, Step, sets_of};
 

@@ -246,14 +246,17 @@ fn lookup<K: Pod, V: Pod>(map: &HashMap<MapData, K, V>, key: &K, name: &str) -> 
 /// The configuration with another address to masquerade behind.
 fn config<A: MapAddress>(config: Option<Config<A>>, address: IpAddr) -> Config<A> {
     let ports = PortRange::MASQUERADE;
-    let (first, count) = match config {
-        Some(config) => (config.masquerade_port_first, config.masquerade_port_count),
-        None => (ports.first.into(), ports.count()),
-    };
+    let config = config.unwrap_or(Config {
+        node_address: A::UNSPECIFIED,
+        masquerade_port_first: ports.first.into(),
+        masquerade_port_count: ports.count(),
+        // Every address may be in the service ranges.
+        service_network: A::UNSPECIFIED,
+        service_mask: A::UNSPECIFIED,
+    });
     Config {
         node_address: A::from_ip(address).unwrap_or(A::UNSPECIFIED),
-        masquerade_port_first: first,
-        masquerade_port_count: count,
+        ..config
     }
 }
 

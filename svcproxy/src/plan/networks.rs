@@ -81,11 +81,28 @@ pub(super) fn source_range_keys<A: MapAddress>(
 /// `config_`
 pub(super) fn config<A: MapAddress>(node: &Node, policy: &NodePolicy) -> Config<A> {
     let primary = node.primary(A::FAMILY).and_then(A::from_ip);
+    let ranges = policy.service_ranges.iter().copied();
+    let services = covering(ranges.filter(|range| A::prefix(*range).is_some()));
+    let services = services.unwrap_or_else(|| A::UNSPECIFIED.ip().into());
+    let address = |ip| A::from_ip(ip).expect("of this family");
     Config {
         node_address: primary.unwrap_or(A::UNSPECIFIED),
         masquerade_port_first: policy.masquerade_ports.first.into(),
         masquerade_port_count: policy.masquerade_ports.count(),
+        service_network: address(services.network()),
+        service_mask: address(services.netmask()),
     }
+}
+
+/// The smallest network that all these, of one family, are in.
+fn covering(mut networks: impl Iterator<Item = IpNet>) -> Option<IpNet> {
+    let first = networks.next()?;
+    networks.try_fold(first, |mut cover, network| {
+        while !cover.contains(&network) {
+            cover = cover.supernet()?;
+        }
+        Some(cover)
+    })
 }
 
 /// The addresses of this node that answer on nodePorts.
@@ -100,4 +117,30 @@ pub(super) fn knows_pods(policy: &NodePolicy, family: Family) -> bool {
         .cluster_cidrs
         .iter()
         .any(|cidr| Family::of(cidr.addr()) == family)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_network_with_all_ranges_in_it() {
+        let cover =
+            |ranges: &[&str]| covering(ranges.iter().map(|range| range.parse().unwrap())).map(|net| net.to_string());
+        assert_eq!(cover(&[]), None);
+        assert_eq!(cover(&["10.96.0.0/12"]).as_deref(), Some("10.96.0.0/12"));
+        assert_eq!(
+            cover(&["10.96.0.0/12", "10.97.0.0/16"]).as_deref(),
+            Some("10.96.0.0/12")
+        );
+        assert_eq!(
+            cover(&["10.96.0.0/16", "10.97.0.0/16"]).as_deref(),
+            Some("10.96.0.0/15")
+        );
+        assert_eq!(cover(&["10.96.0.0/12", "192.168.0.0/16"]).as_deref(), Some("0.0.0.0/0"));
+        assert_eq!(
+            cover(&["fd00:10:96::/112", "fd00:10:97::/112"]).as_deref(),
+            Some("fd00:10:96::/47")
+        );
+    }
 }

@@ -5,6 +5,7 @@ use std::{
     fmt::{self, Display, Formatter},
 };
 
+use ipnet::IpNet;
 use svcproxy_common::abi::{
     Backend, BackendKey, Config, Empty, EndpointSet, Protocol, ServiceEntry, ServiceKey, SourceRange, Way,
 };
@@ -195,10 +196,12 @@ fn source_range<A: MapAddress>(prefix: &Prefix<SourceRange<A>>) -> String {
 
 fn config<A: MapAddress>(config: &Config<A>) -> String {
     let last = (config.masquerade_port_first + config.masquerade_port_count).saturating_sub(1);
+    let services = IpNet::with_netmask(config.service_network.ip(), config.service_mask.ip());
     format!(
-        "node {} masquerade ports {}-{last}",
+        "node {} masquerade ports {}-{last} services {}",
         config.node_address.ip(),
-        config.masquerade_port_first
+        config.masquerade_port_first,
+        services.map_or_else(|error| error.to_string(), |network| network.to_string())
     )
 }
 

@@ -204,13 +204,13 @@ fn networks_ranges_pods_nodes_and_cluster_ips_elsewhere() {
       10.200.0.10/32  SERVICES
       192.0.2.1/32  NODE
     config_v4
-      node 192.0.2.1 masquerade ports 1024-29999
+      node 192.0.2.1 masquerade ports 1024-29999 services 10.96.0.0/12
     networks_v6
       2001:db8::1/128  NODE
       fd00:1::/48  PODS
       fd00:10:96::/112  SERVICES
     config_v6
-      node 2001:db8::1 masquerade ports 1024-29999
+      node 2001:db8::1 masquerade ports 1024-29999 services fd00:10:96::/112
     ");
 }
 
@@ -233,7 +233,7 @@ fn a_real_network_that_is_the_whole_range_is_outside() {
       10.96.0.10/32  SERVICES
       192.0.2.1/32  NODE
     config_v4
-      node 192.0.2.1 masquerade ports 1024-29999
+      node 192.0.2.1 masquerade ports 1024-29999 services 10.96.0.0/12
     ");
 }
 
