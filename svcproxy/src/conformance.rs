@@ -162,7 +162,7 @@ impl<'a> Rules<'a> {
     /// before a nodePort.
     fn find(&self, dst: SocketAddr, protocol: Protocol) -> Option<(&'a Service, &'a ServicePort, Way)> {
         let of_family = |service: &&Service| service.cluster_ips.iter().any(|ip| Family::of(*ip) == self.family);
-        let services = || self.model.services.iter().filter(of_family);
+        let services = || self.model.services.iter().map(|service| &**service).filter(of_family);
         let ports = || services().flat_map(|service| service.ports.iter().map(move |port| (service, port)));
         let ports = || ports().filter(|(_, port)| port.protocol == protocol);
         let named = |(service, port): (&'a Service, &'a ServicePort)| {

@@ -22,8 +22,8 @@
 use std::path::PathBuf;
 
 use crate::{
-    manifest::{self, Diagnostic, Objects, Severity},
-    model::{self, Model, Options},
+    manifest::{Changed, Diagnostic, Library, Loaded, Objects, Severity},
+    model::{self, Basis, Built, Model, Options, Update},
     state::State,
 };
 
@@ -49,7 +49,66 @@ impl Input {
 
 /// Reads, validates and builds. Touches nothing but the inputs; [`State::load`] and [`State::save`] are the caller's.
 pub fn read(filenames: &[PathBuf], options: &Options, state: &State) -> Input {
-    let mut loaded = manifest::load(filenames);
+    join(
+        load(&mut Library::default(), filenames, &Changed::Anything),
+        options,
+        state,
+    )
+}
+
+/// The same for manifests already loaded.
+pub fn join(loaded: Loaded, options: &Options, state: &State) -> Input {
+    let built = model::build(&loaded.objects, options, state);
+    joined(loaded, built, state)
+}
+
+/// Manifests that are read time and again: what has not changed is neither parsed nor built anew.
+#[derive(Debug, Default)]
+pub struct Inputs {
+    library: Library,
+    basis: Option<Basis>,
+}
+
+/// What the manifests say this time.
+#[derive(Debug, Clone)]
+pub enum Reading {
+    /// All of it.
+    All(Input),
+    /// The same as the last time, but for endpoints.
+    Endpoints(Update),
+}
+
+impl Inputs {
+    /// The same as [`read`]; `changed` is what may have since the last reading, `state` is what is remembered of the model of the last reading.
+    pub fn read(&mut self, filenames: &[PathBuf], changed: &Changed, options: &Options, state: &State) -> Reading {
+        let mut loaded = load(&mut self.library, filenames, changed);
+        let is_valid = !loaded.diagnostics.iter().any(Diagnostic::is_error);
+        if is_valid
+            && let Some(basis) = &mut self.basis
+            && let Some(mut update) = basis.update(&loaded.objects, options, state)
+        {
+            self.library.release_texts();
+            update.diagnostics.append(&mut loaded.diagnostics);
+            update.diagnostics.sort_by(Diagnostic::reading_order);
+            return Reading::Endpoints(update);
+        }
+        let built = model::build(&loaded.objects, options, state);
+        self.library.release_texts();
+        self.basis = match is_valid {
+            true => Basis::of(loaded.objects.clone(), options.clone(), &built),
+            false => None,
+        };
+        Reading::All(joined(loaded, built, state))
+    }
+
+    /// What was read last has not come into force: the next time all of it is told again.
+    pub fn forget(&mut self) {
+        self.basis = None;
+    }
+}
+
+fn load(library: &mut Library, filenames: &[PathBuf], changed: &Changed) -> Loaded {
+    let mut loaded = library.load(filenames, changed);
     if filenames.is_empty() {
         let problem = "no manifests are given";
         let advice = "name a file or a directory with -f, or pipe one in with -f -";
@@ -57,16 +116,15 @@ pub fn read(filenames: &[PathBuf], options: &Options, state: &State) -> Input {
             .diagnostics
             .push(Diagnostic::placeless(Severity::Error, problem, advice));
     }
-    join(loaded, options, state)
+    loaded
 }
 
-/// The same for manifests already loaded.
-pub fn join(loaded: manifest::Loaded, options: &Options, state: &State) -> Input {
-    let manifest::Loaded {
+/// What is said of the manifests and of the model together.
+fn joined(loaded: Loaded, mut built: Built, state: &State) -> Input {
+    let Loaded {
         objects,
         mut diagnostics,
     } = loaded;
-    let mut built = model::build(&objects, options, state);
     if diagnostics.iter().any(Diagnostic::is_error) {
         // Objects are missing, so that a Service without endpoints, say, proves nothing.
         built.diagnostics.retain(Diagnostic::is_error);

@@ -35,6 +35,15 @@ impl Default for State {
     }
 }
 
+/// What is to be remembered after a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Memory {
+    /// All of this. It must be on disk before a packet can depend on an address or a port in it.
+    All(State),
+    /// This of some Services, by `namespace/name`. No address and no port among it is new.
+    Some(Vec<(String, ServiceRecord)>),
+}
+
 /// What is remembered of one Service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

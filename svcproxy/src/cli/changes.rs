@@ -3,41 +3,55 @@
 //!
 //! What was said before and still holds is not said again.
 
+use std::{collections::HashSet, sync::Arc};
+
 use tracing::{error, info, warn};
 
 use super::RunArgs;
 use crate::{
-    input::{self, Input},
-    manifest::{Diagnostic, Severity},
-    model::{Endpoint, Model, Service},
-    state::State,
+    input::{Inputs, Reading},
+    manifest::{Changed, Diagnostic, Severity},
+    model::{Endpoint, Model, Service, Update},
+    state::{Memory, State},
 };
 
 /// Reads the manifests time and again.
 pub(super) struct Reader<'a> {
     args: &'a RunArgs,
+    inputs: Inputs,
     /// What the last reading had to say.
     said: Vec<Diagnostic>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(args: &'a RunArgs) -> Self {
-        Self { args, said: Vec::new() }
+        Self {
+            args,
+            inputs: Inputs::default(),
+            said: Vec::new(),
+        }
     }
 
-    /// Reads the manifests and prints what there is to say. `None` when they have errors.
+    /// Reads the manifests and prints what there is to say. `None` when they have errors. `state` is what is remembered of
+    /// the model of the last reading.
     ///
     /// # Errors
     ///
     /// When it cannot be told what node this is.
-    pub(super) fn read(&mut self, state: &State) -> anyhow::Result<Option<(Model, State)>> {
+    pub(super) fn read(&mut self, changed: &Changed, state: &State) -> anyhow::Result<Option<(Model, Memory)>> {
         let options = self.args.input.node.options()?;
-        let Input {
-            model,
-            state,
-            diagnostics,
-            ..
-        } = input::read(&self.args.input.filenames, &options, state);
+        let reading = self.inputs.read(&self.args.input.filenames, changed, &options, state);
+        let (read, diagnostics) = match reading {
+            Reading::All(input) => {
+                let state = input.state;
+                (input.model.map(|model| (model, Memory::All(state))), input.diagnostics)
+            }
+            Reading::Endpoints(Update {
+                model,
+                records,
+                diagnostics,
+            }) => (Some((model, Memory::Some(records))), diagnostics),
+        };
         for diagnostic in &diagnostics {
             match diagnostic.severity {
                 Severity::Error => error!("{diagnostic}"),
@@ -47,25 +61,34 @@ impl<'a> Reader<'a> {
             }
         }
         self.said = diagnostics;
-        Ok(model.map(|model| (model, state)))
+        Ok(read)
+    }
+
+    /// What was read last did not come into force: the next reading tells all of it again.
+    pub(super) fn forget(&mut self) {
+        self.inputs.forget();
     }
 }
 
 /// A line for every Service that differs.
 pub(super) fn changes(before: &Model, now: &Model) -> Vec<String> {
-    let changed = now
-        .services
-        .iter()
-        .filter(|service| named(before, service) != Some(service));
-    let gone = before.services.iter().filter(|service| named(now, service).is_none());
+    let changed = not_shared(now, before).filter(|service| named(before, service) != Some(*service));
+    let gone = not_shared(before, now).filter(|service| named(now, service).is_none());
     changed
-        .map(describe)
+        .map(|service| describe(service))
         .chain(gone.map(|service| format!("Service {}: gone", service.name)))
         .collect()
 }
 
+/// The Services of a model that it does not share with another. What is shared is the same.
+fn not_shared<'a>(model: &'a Model, other: &Model) -> impl Iterator<Item = &'a Arc<Service>> {
+    let shared: HashSet<_> = other.services.iter().map(Arc::as_ptr).collect();
+    let services = model.services.iter();
+    services.filter(move |service| !shared.contains(&Arc::as_ptr(service)))
+}
+
 /// The Service of a model with the name of another.
-fn named<'a>(model: &'a Model, service: &Service) -> Option<&'a Service> {
+fn named<'a>(model: &'a Model, service: &Service) -> Option<&'a Arc<Service>> {
     let index = model.services.binary_search_by(|other| other.name.cmp(&service.name));
     index.ok().map(|index| &model.services[index])
 }

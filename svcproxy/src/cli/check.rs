@@ -38,11 +38,11 @@ fn summary(input: &Input) -> String {
     }
     let objects = &input.objects;
     let counts = [
-        (objects.services.len(), Kind::Service.name(), "Services"),
-        (objects.pods.len(), Kind::Pod.name(), "Pods"),
-        (objects.slices.len(), Kind::EndpointSlice.name(), "EndpointSlices"),
-        (objects.endpoints.len(), "Endpoints", "Endpoints"),
-        (objects.nodes.len(), Kind::Node.name(), "Nodes"),
+        (objects.services().count(), Kind::Service.name(), "Services"),
+        (objects.pods().count(), Kind::Pod.name(), "Pods"),
+        (objects.slices().count(), Kind::EndpointSlice.name(), "EndpointSlices"),
+        (objects.endpoints().count(), "Endpoints", "Endpoints"),
+        (objects.nodes().count(), Kind::Node.name(), "Nodes"),
     ];
     let found = match list(&counts) {
         none if none.is_empty() => "no objects".to_owned(),

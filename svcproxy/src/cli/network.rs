@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     path::Path,
+    sync::Arc,
 };
 
 use anyhow::{Context as _, bail};
@@ -15,7 +16,7 @@ use crate::{
         Datapath, DatapathError,
         links::{self, Attached, Hook, Mode},
     },
-    model::{Model, Node, NodePolicy},
+    model::{Model, Node, NodePolicy, Service},
     network::{
         Behind, Link, Monitor, Overlap, Snapshot, interfaces_of_pods, node_addresses, overlaps, taken_cluster_ips,
         unreachable_node_ports,
@@ -106,11 +107,11 @@ impl NodeNetwork {
         Ok(())
     }
 
-    /// The node of a model on this network: with the addresses of the interfaces, and the real networks within the
+    /// A node of manifests on this network: with the addresses of the interfaces, and the real networks within the
     /// service ranges.
-    pub(super) fn node(&self, model: &Model) -> Node {
-        let mut node = model.node.clone();
-        let cluster_ips = model.services.iter().flat_map(|service| &service.cluster_ips);
+    pub(super) fn node(&self, node: &Node, services: &[Arc<Service>]) -> Node {
+        let mut node = node.clone();
+        let cluster_ips = services.iter().flat_map(|service| &service.cluster_ips);
         for ip in node_addresses(&self.snapshot, &cluster_ips.copied().collect()) {
             if !node.addresses.contains(&ip) {
                 node.addresses.push(ip);
@@ -121,7 +122,7 @@ impl NodeNetwork {
         node
     }
 
-    /// Refuses cluster IPs that an interface has, and warns of nodePorts that nothing answers on. `complete` is the model
+    /// Refuses cluster IPs that an interface has, and warns of nodePorts that nothing answers on. `complete` is a model
     /// with [`node`](Self::node)'s node.
     ///
     /// # Errors

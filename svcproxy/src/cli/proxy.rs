@@ -4,7 +4,7 @@
 //! A change is read, validated and planned as a whole before anything is written. What is wrong with it is reported,
 //! and what was in force stays.
 
-use std::{path::PathBuf, sync::Arc, time::SystemTime};
+use std::{mem, path::PathBuf, sync::Arc, time::SystemTime};
 
 use tracing::{error, info, warn};
 
@@ -17,9 +17,10 @@ use super::{
 use crate::{
     datapath::{Datapath, DatapathError, links, sockets, sweep},
     health::{Health, ServiceServers, health_checks},
-    model::{Model, Node},
+    manifest::Changed,
+    model::{Model, Node, NodePolicy},
     plan::{self, Diff, Limits, MapContents, UdpEndpoints},
-    state::{State, StateError},
+    state::{Memory, State, StateError},
 };
 
 /// A running proxy: the datapath, the network it is in, and what the manifests last said.
@@ -30,10 +31,11 @@ pub(super) struct Proxy<'a> {
     manifests: Reader<'a>,
     health: Arc<Health>,
     health_checks: ServiceServers,
+    /// What is in force, with what the network says of this node.
     model: Model,
-    state: State,
-    /// This node as the maps have it.
+    /// This node as the manifests have it.
     node: Node,
+    state: State,
     /// The UDP endpoints that may have flows; `None` while the tables are as an earlier run left them.
     udp: Option<UdpEndpoints>,
     endpoints: Endpoints,
@@ -60,8 +62,8 @@ impl<'a> Proxy<'a> {
             health_checks: ServiceServers::new(health.clone()),
             health,
             model: Model::default(),
-            state: State::default(),
             node: Node::default(),
+            state: State::default(),
             udp: None,
             endpoints: Endpoints::default(),
             programmed: None,
@@ -71,8 +73,8 @@ impl<'a> Proxy<'a> {
 
     /// Programs the maps, then attaches to the listed interfaces and the node's sockets: to all of them, or to none that
     /// was not attached before. Those of pods follow.
-    pub(super) fn set_up(&mut self, model: Model, state: State) -> anyhow::Result<()> {
-        self.apply(model, state)?;
+    pub(super) fn set_up(&mut self, model: Model, memory: Memory) -> anyhow::Result<()> {
+        self.apply(model, memory)?;
         let dir = self.links_dir();
         let before = links::pinned(&dir)?;
         let listed = self.network.attach_listed(self.datapath, &dir, self.args.mode.into());
@@ -90,11 +92,11 @@ impl<'a> Proxy<'a> {
     }
 
     /// Reads the manifests again. An error leaves what worked.
-    pub(super) fn reload(&mut self) {
+    pub(super) fn reload(&mut self, changed: &Changed) {
         self.health.queued(SystemTime::now());
-        let reloaded = self.manifests.read(&self.state).and_then(|read| match read {
-            Some((model, state)) => {
-                self.apply(model, state)?;
+        let reloaded = self.manifests.read(changed, &self.state).and_then(|read| match read {
+            Some((model, memory)) => {
+                self.apply(model, memory)?;
                 self.attach_to_pods().map(|()| true)
             }
             None => Ok(false),
@@ -109,6 +111,7 @@ impl<'a> Proxy<'a> {
                 error!("not reloaded: the last good state stays");
             }
             Err(error) => {
+                self.manifests.forget();
                 error!("not reloaded: {error:#}");
                 if !may_pass(&error) {
                     self.health.refused();
@@ -145,51 +148,47 @@ impl<'a> Proxy<'a> {
     pub(super) fn sweep(&mut self) -> anyhow::Result<()> {
         self.datapath.maps.sweep(sweep::now())?;
         if self.health.is_waiting() {
-            self.reload();
+            self.reload(&Changed::Anything);
         }
         Ok(())
     }
 
     /// Brings the maps to what the manifests say.
-    fn apply(&mut self, model: Model, state: State) -> anyhow::Result<()> {
-        let complete = self.complete(&model);
-        self.network.check(&complete)?;
-        state.save(&self.args.places.state_dir)?;
-        self.program(complete)?;
-        for change in changes(&self.model, &model) {
+    fn apply(&mut self, mut model: Model, memory: Memory) -> anyhow::Result<()> {
+        let node = model.node.clone();
+        match &memory {
+            // Nothing has changed of what the network is held against.
+            Memory::Some(_) if self.programmed.is_some() => model.node = self.model.node.clone(),
+            _ => {
+                model.node = self.network.node(&node, &model.services);
+                self.network.check(&model)?;
+            }
+        }
+        if let Memory::All(state) = &memory {
+            state.save(&self.args.places.state_dir)?;
+        }
+        let before = self.program(model)?;
+        self.node = node;
+        for change in changes(&before, &self.model) {
             info!("{change}");
         }
-        self.model = model;
-        self.state = state;
+        match memory {
+            Memory::All(state) => self.state = state,
+            Memory::Some(records) if records.is_empty() => {}
+            Memory::Some(records) => {
+                self.state.services.extend(records);
+                self.state.save(&self.args.places.state_dir)?;
+            }
+        }
         Ok(())
     }
 
-    /// The model with what the network says of this node.
-    fn complete(&self, model: &Model) -> Model {
-        Model {
-            node: self.network.node(model),
-            ..model.clone()
-        }
-    }
-
-    /// Brings the maps, and what depends on them, to what a complete model says.
-    fn program(&mut self, complete: Model) -> anyhow::Result<()> {
+    /// Brings the maps, and what depends on them, to what a complete model says. Returns the one that was in force.
+    fn program(&mut self, model: Model) -> anyhow::Result<Model> {
         let policy = self.args.input.node.policy()?;
-        // Reading all of it takes as long as writing it: once, and again after a failure.
-        let current = match self.programmed.take() {
-            Some(current) => current,
-            None => self.datapath.maps.contents()?,
-        };
-        let limits = Limits {
-            backend_slots: self.args.sizes.backend_slots,
-        };
-        let wanted = plan::plan(&complete, &policy, &current, &limits)?;
-        self.endpoints.learn(&current);
-        self.endpoints.learn(&wanted);
-        self.datapath.maps.apply(&Diff::between(&current, &wanted))?;
-        self.programmed = Some(wanted);
+        let contents = self.write(&model, &policy)?;
 
-        let udp = UdpEndpoints::of(&complete, &policy);
+        let udp = UdpEndpoints::of(&model, &policy);
         // A full table takes the better part of a second to look through.
         if self.udp.as_ref().is_none_or(|before| before.lost(&udp)) {
             let removed = self.datapath.maps.forget_stale(&udp)?;
@@ -198,21 +197,51 @@ impl<'a> Proxy<'a> {
             }
         }
         self.udp = Some(udp);
-        self.health.set_node_leaves(complete.node.leaving);
-        self.health_checks.sync(&health_checks(&complete, &policy));
-        self.node = complete.node;
-        Ok(())
+        self.health.set_node_leaves(model.node.leaving);
+        self.health_checks.sync(&health_checks(&model, &policy));
+        self.programmed = Some(contents);
+        Ok(mem::replace(&mut self.model, model))
+    }
+
+    /// Plans for a complete model and makes the writes. Returns what the maps hold now.
+    fn write(&mut self, model: &Model, policy: &NodePolicy) -> anyhow::Result<MapContents> {
+        let limits = Limits {
+            backend_slots: self.args.sizes.backend_slots,
+        };
+        let maps = &mut self.datapath.maps;
+        let current = match self.programmed.take() {
+            Some(mut contents) => {
+                if let Some(part) = plan::plan_endpoints(&self.model, model, policy, &contents, &limits)? {
+                    self.endpoints.learn(part.wanted());
+                    maps.apply(&part.diff())?;
+                    part.put_into(&mut contents);
+                    return Ok(contents);
+                }
+                contents
+            }
+            // Reading all of it takes as long as writing it: once, and again after a failure.
+            None => maps.contents()?,
+        };
+        let wanted = plan::plan(model, policy, &current, &limits)?;
+        self.endpoints.learn(&current);
+        self.endpoints.learn(&wanted);
+        maps.apply(&Diff::between(&current, &wanted))?;
+        Ok(wanted)
     }
 
     fn adapt(&mut self) -> anyhow::Result<()> {
         self.attach_to_pods()?;
-        if self.network.node(&self.model) == self.node {
+        let node = self.network.node(&self.node, &self.model.services);
+        if self.programmed.is_some() && node == self.model.node {
             return Ok(());
         }
         self.health.queued(SystemTime::now());
-        let complete = self.complete(&self.model);
-        let checked = self.network.check(&complete);
-        self.program(complete)?;
+        let model = Model {
+            node,
+            ..self.model.clone()
+        };
+        let checked = self.network.check(&model);
+        self.program(model)?;
         self.health.updated(SystemTime::now());
         checked
     }

@@ -12,7 +12,10 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{Instant, interval_at},
+};
 use tracing::{info, warn};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
@@ -20,6 +23,7 @@ use super::{RunArgs, changes::Reader, cleanup, lock::Lock, network::NodeNetwork,
 use crate::{
     datapath::{Datapath, preflight},
     health::{Health, ProxyServer},
+    manifest::Changed,
     state::State,
     watch::Manifests,
 };
@@ -88,7 +92,7 @@ async fn serve(args: &RunArgs) -> anyhow::Result<ExitCode> {
     // Listens before it reads: what changes in between is read again.
     let mut manifests = Manifests::watch(&args.input.filenames);
     let mut reader = Reader::new(args);
-    let Some((model, state)) = reader.read(&loaded.state)? else {
+    let Some((model, memory)) = reader.read(&Changed::Anything, &loaded.state)? else {
         return Ok(ExitCode::FAILURE);
     };
     let network = NodeNetwork::open(args).await?;
@@ -104,7 +108,7 @@ async fn serve(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let mut datapath = Datapath::load(Some(&args.places.pin_dir), &sizes)?;
     info!("tables take {} MiB of kernel memory", sizes.memory() >> 20);
     let mut proxy = Proxy::new(args, &mut datapath, network, reader, health);
-    if let Err(error) = proxy.set_up(model, state) {
+    if let Err(error) = proxy.set_up(model, memory) {
         if fresh {
             cleanup::remove_datapath(&args.places.pin_dir)?;
         }
@@ -114,14 +118,14 @@ async fn serve(args: &RunArgs) -> anyhow::Result<ExitCode> {
     preflight_forwarding();
     info!("ready");
 
-    let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
-    let mut reach = tokio::time::interval(REACH_INTERVAL);
+    let mut sweep = interval_at(Instant::now() + SWEEP_INTERVAL, SWEEP_INTERVAL);
+    let mut reach = interval_at(Instant::now() + REACH_INTERVAL, REACH_INTERVAL);
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
-            _ = hangup.recv() => proxy.reload(),
-            () = manifests.changed() => proxy.reload(),
+            _ = hangup.recv() => proxy.reload(&Changed::Everything),
+            changed = manifests.changed() => proxy.reload(&changed),
             () = proxy.network.changed() => proxy.follow_network().await,
             _ = sweep.tick() => proxy.sweep()?,
             _ = reach.tick() => {}

@@ -195,18 +195,18 @@ impl Maps {
     /// What the maps hold of the plan.
     pub fn contents(&self) -> Result<MapContents> {
         let (v4, v6) = (self.v4.contents(&self.config_v4)?, self.v6.contents(&self.config_v6)?);
-        let mut slots = BTreeMap::new();
         let entries = v4.services.values().chain(v6.services.values());
-        for set in entries.flat_map(sets_of) {
-            let region = set.slot_offset..set.slot_offset + set.slot_count;
-            if region.is_empty() || slots.contains_key(&region.start) {
-                continue;
+        let regions = entries.flat_map(sets_of).filter(|set| set.slot_count > 0);
+        let regions = regions.map(|set| set.slot_offset..set.slot_offset.saturating_add(set.slot_count));
+        let regions: BTreeMap<u32, _> = regions.map(|region| (region.start, region)).collect();
+        let mut slots = BTreeMap::new();
+        let end = regions.values().map(|region| region.end).max();
+        if let (Some((start, _)), Some(end)) = (regions.first_key_value(), end) {
+            let window = self.slots.window(*start..end).map_err(of_slots)?;
+            for (offset, region) in regions {
+                let values: Option<Arc<[u32]>> = region.map(|index| window.get(index)).collect();
+                slots.insert(offset, values.ok_or_else(no_slot)?);
             }
-            let values: Result<Arc<[u32]>> = region
-                .clone()
-                .map(|index| self.slots.get(index).ok_or_else(no_slot))
-                .collect();
-            slots.insert(region.start, values?);
         }
         Ok(MapContents { v4, v6, slots })
     }
@@ -227,10 +227,13 @@ impl Maps {
                 Step::V6(step) => self.v6.apply(step, &mut self.config_v6)?,
                 Step::WriteSlots(runs) => {
                     for run in runs {
-                        for (index, value) in (run.offset..).zip(&run.values) {
-                            if !self.slots.set(index, *value) {
-                                return Err(no_slot());
-                            }
+                        let end = run.offset.saturating_add(run.values.len() as u32);
+                        let window = self.slots.window(run.offset..end).map_err(of_slots)?;
+                        if !(run.offset..)
+                            .zip(&run.values)
+                            .all(|(index, value)| window.set(index, *value))
+                        {
+                            return Err(no_slot());
                         }
                     }
                 }
@@ -257,15 +260,18 @@ impl Maps {
 
 /// The slots as memory; the programs keep the map.
 fn slots(map: Map) -> Result<Slots> {
-    let failed = DatapathError::io(Path::new("backend_slots"));
     match map {
-        Map::Array(data) => Slots::new(data).map_err(failed),
-        _ => Err(failed(std::io::ErrorKind::InvalidInput.into())),
+        Map::Array(data) => Slots::new(data).map_err(of_slots),
+        _ => Err(no_slot()),
     }
 }
 
 fn no_slot() -> DatapathError {
-    DatapathError::io(Path::new("backend_slots"))(std::io::ErrorKind::InvalidInput.into())
+    of_slots(std::io::ErrorKind::InvalidInput.into())
+}
+
+fn of_slots(error: std::io::Error) -> DatapathError {
+    DatapathError::io(Path::new("backend_slots"))(error)
 }
 
 impl<A: MapKeys> Family<A>

@@ -141,7 +141,7 @@ mod tests {
                 }],
             };
             let model = Model {
-                services: vec![service],
+                services: vec![service.into()],
                 ..Model::default()
             };
             UdpEndpoints::of(&model, &NodePolicy::default())

@@ -41,7 +41,7 @@ pub fn health_checks(model: &Model, policy: &NodePolicy) -> Vec<HealthCheck> {
             .flat_map(|family| some.of(&model.node, family))
             .collect(),
     };
-    let check = |service: &Service| {
+    let check = |service: &Arc<Service>| {
         let port = service.health_check_node_port?;
         let count = |family| service.local_ready_endpoints(&model.node, family);
         Some(HealthCheck {

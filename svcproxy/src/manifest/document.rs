@@ -3,7 +3,10 @@
 //! A stream is cut at its `---` lines before anything is parsed, so that a syntax error in one document does not hide
 //! what is wrong with the next.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 use serde_json::Value;
 
@@ -11,24 +14,26 @@ use super::{
     Source,
     diagnostic::{Diagnostic, Place, Severity},
     position::Positions,
+    text::Text,
     yaml::{self, At, SyntaxError},
 };
 
-/// The text of one document and where it stands in its file.
+/// One document and where it stands in its file.
 #[derive(Debug)]
 pub(crate) struct Document {
-    /// The file as it was named.
-    file: String,
+    /// The text of the file.
+    text: Arc<Text>,
+    /// The bytes of it that are the document's.
+    range: Range<usize>,
     /// Number within the file, from 1.
     number: usize,
     /// Documents in the file.
     count: usize,
-    text: String,
     /// Lines of the file before this document.
     lines_before: usize,
     /// Characters before it on its first line.
     columns_before: usize,
-    positions: OnceLock<Positions>,
+    positions: OnceLock<Box<Positions>>,
 }
 
 /// Which part of a field a diagnostic points at.
@@ -52,7 +57,7 @@ impl Document {
     fn absolute(&self, line: usize, column: usize) -> Place {
         let shift = if line == 1 { self.columns_before } else { 0 };
         Place {
-            file: self.file.clone(),
+            file: self.text.name.clone(),
             line: line + self.lines_before,
             column: column + shift,
             document: self.number,
@@ -61,18 +66,19 @@ impl Document {
     }
 
     /// Parses the text as YAML, of which JSON is a part; but a JSON file's errors are JSON's.
-    fn parse(&self) -> Result<Value, SyntaxError> {
-        yaml::value(&self.text, self.lines_before).map_err(|error| {
-            let json = self
-                .file
-                .ends_with(".json")
-                .then(|| yaml::json_error(&self.text, self.lines_before));
+    fn parse(&self, text: &str) -> Result<Value, SyntaxError> {
+        yaml::value(text, self.lines_before).map_err(|error| {
+            let is_json = self.text.name.ends_with(".json");
+            let json = is_json.then(|| yaml::json_error(text, self.lines_before));
             json.flatten().unwrap_or(error)
         })
     }
 
     fn positions(&self) -> &Positions {
-        self.positions.get_or_init(|| Positions::of(&self.text))
+        self.positions.get_or_init(|| {
+            let positions = self.text.part(&self.range, Positions::of);
+            Box::new(positions.unwrap_or_default())
+        })
     }
 
     fn unreadable(&self, error: SyntaxError) -> Diagnostic {
@@ -98,8 +104,8 @@ impl Document {
 /// A document and its value, or why it has none.
 pub(crate) type Parsed = (Arc<Document>, Result<Value, Diagnostic>);
 
-/// Every document of a source that is not empty.
-pub(crate) fn documents(source: &Source) -> Vec<Parsed> {
+/// Every document of a source that is not empty; `shared` is its text.
+pub(crate) fn documents(source: &Source, shared: &Arc<Text>) -> Vec<Parsed> {
     let text = source.text.strip_prefix('\u{feff}').unwrap_or(&source.text);
     let mut chunks = Vec::new();
     for chunk in split(text) {
@@ -110,18 +116,19 @@ pub(crate) fn documents(source: &Source) -> Vec<Parsed> {
     }
     let count = chunks.len();
     let parse = |(number, (chunk, value)): (usize, (Chunk<'_>, Option<Value>))| {
+        let start = chunk.text.as_ptr().addr() - source.text.as_ptr().addr();
         let document = Document {
-            file: source.name.clone(),
+            text: Arc::clone(shared),
+            range: start..start + chunk.text.len(),
             number: number + 1,
             count,
-            text: chunk.text.to_owned(),
             lines_before: chunk.lines_before,
             columns_before: chunk.columns_before,
             positions: OnceLock::new(),
         };
         let value = match value {
             Some(value) => Ok(value),
-            None => document.parse().map_err(|error| document.unreadable(error)),
+            None => document.parse(chunk.text).map_err(|error| document.unreadable(error)),
         };
         (Arc::new(document), value)
     };

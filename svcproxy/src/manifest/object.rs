@@ -1,9 +1,11 @@
 //! A document's value to typed objects: which kind it is, Lists taken apart, no object twice.
 //!
-//! In comes JSON, out go valid objects in [`Objects`](super::Objects) and a diagnostic for everything else.
+//! In comes JSON, out go valid objects in a [`Manifest`] and a diagnostic for everything else.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
+    mem,
     sync::Arc,
 };
 
@@ -12,27 +14,59 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{
-    Kind, Loaded, Origin, Sourced,
+    Diagnostic, Kind, Manifest, Origin, Source, Sourced,
     diagnostic::quoted,
-    document::Document,
+    document::{self, Document},
     path,
     report::Report,
     shape,
+    text::Text,
     validate::{self, Validate},
 };
 
-/// Gathers the objects of all documents.
-#[derive(Default)]
-pub(crate) struct Collector {
-    pub(crate) loaded: Loaded,
-    /// Where each object was first seen, by kind, namespace and name.
-    seen: HashMap<(Kind, String, String), Origin>,
+/// What one source says by itself.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    /// Its valid objects.
+    pub(crate) manifest: Arc<Manifest>,
+    /// What there is to say of it.
+    pub(crate) diagnostics: Vec<Diagnostic>,
+    /// Hashes of the kinds, namespaces and names of its objects, those in error too.
+    pub(crate) names: Vec<u64>,
+    /// What places are found in.
+    pub(crate) text: Arc<Text>,
 }
 
+/// Gathers the objects of sources, one after the other, and refuses names that were there before.
+#[derive(Default)]
+pub(crate) struct Collector {
+    manifest: Manifest,
+    diagnostics: Vec<Diagnostic>,
+    names: Vec<u64>,
+    /// Where each object was first seen.
+    seen: HashMap<Name, Origin, BuildHasherDefault<DefaultHasher>>,
+}
+
+/// Kind, namespace and name.
+type Name = (Kind, String, String);
+
 impl Collector {
-    /// Takes in one document.
-    pub(crate) fn document(&mut self, document: &Arc<Document>, value: Value) {
-        self.value(document, value, String::new());
+    /// Takes in one source.
+    pub(crate) fn source(&mut self, source: &Source) -> Parsed {
+        self.manifest.name.clone_from(&source.name);
+        let text = Arc::new(Text::of(source));
+        for (document, value) in document::documents(source, &text) {
+            match value {
+                Ok(value) => self.value(&document, value, String::new()),
+                Err(diagnostic) => self.diagnostics.push(diagnostic),
+            }
+        }
+        Parsed {
+            manifest: Arc::new(mem::take(&mut self.manifest).finished()),
+            diagnostics: mem::take(&mut self.diagnostics),
+            names: mem::take(&mut self.names),
+            text,
+        }
     }
 
     fn value(&mut self, document: &Arc<Document>, mut value: Value, prefix: String) {
@@ -42,25 +76,25 @@ impl Collector {
         let origin = Origin::new(Arc::clone(document), prefix.clone(), label(&value));
         let mut report = Report::new(&origin);
         if let Some(items) = list_items(&mut value, &mut report) {
-            self.loaded.diagnostics.append(&mut report.diagnostics);
+            self.diagnostics.append(&mut report.diagnostics);
             for (index, item) in items.into_iter().enumerate() {
                 self.value(document, item, path::index(&path::join(&prefix, "items"), index));
             }
             return;
         }
         let kind = kind_of(&value, &mut report);
-        self.loaded.diagnostics.append(&mut report.diagnostics);
+        self.diagnostics.append(&mut report.diagnostics);
         match kind {
             None => {}
-            Some(Kind::Service) => self.object(Kind::Service, value, origin, |loaded| &mut loaded.objects.services),
-            Some(Kind::Pod) => self.object(Kind::Pod, value, origin, |loaded| &mut loaded.objects.pods),
+            Some(Kind::Service) => self.object(Kind::Service, value, origin, |manifest| &mut manifest.services),
+            Some(Kind::Pod) => self.object(Kind::Pod, value, origin, |manifest| &mut manifest.pods),
             Some(Kind::EndpointSlice) => {
-                self.object(Kind::EndpointSlice, value, origin, |loaded| &mut loaded.objects.slices);
+                self.object(Kind::EndpointSlice, value, origin, |manifest| &mut manifest.slices);
             }
             Some(Kind::Endpoints) => {
-                self.object(Kind::Endpoints, value, origin, |loaded| &mut loaded.objects.endpoints)
+                self.object(Kind::Endpoints, value, origin, |manifest| &mut manifest.endpoints);
             }
-            Some(Kind::Node) => self.object(Kind::Node, value, origin, |loaded| &mut loaded.objects.nodes),
+            Some(Kind::Node) => self.object(Kind::Node, value, origin, |manifest| &mut manifest.nodes),
         }
     }
 
@@ -70,7 +104,7 @@ impl Collector {
         kind: Kind,
         mut value: Value,
         origin: Origin,
-        place: impl FnOnce(&mut Loaded) -> &mut Vec<Sourced<T>>,
+        place: impl FnOnce(&mut Manifest) -> &mut Vec<Sourced<T>>,
     ) {
         let mut report = Report::new(&origin);
         api_version(kind, &mut value, &mut report);
@@ -87,9 +121,9 @@ impl Collector {
                 report.is_clean().then_some(object)
             }
         };
-        self.loaded.diagnostics.append(&mut report.diagnostics);
+        self.diagnostics.append(&mut report.diagnostics);
         if let Some(object) = valid {
-            place(&mut self.loaded).push(Sourced { object, origin });
+            place(&mut self.manifest).push(Sourced { object, origin });
         }
     }
 
@@ -102,7 +136,9 @@ impl Collector {
             Kind::Node => String::new(),
             _ => validate::namespace(metadata).to_owned(),
         };
-        match self.seen.entry((kind, namespace, name)) {
+        let name = (kind, namespace, name);
+        self.names.push(self.seen.hasher().hash_one(&name));
+        match self.seen.entry(name) {
             Entry::Vacant(vacant) => {
                 vacant.insert(report.origin.clone());
             }

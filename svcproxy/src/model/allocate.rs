@@ -31,8 +31,7 @@ pub(super) fn cluster_ips(
 ) -> Vec<Vec<IpAddr>> {
     let ranges = Ranges::of(&options.ranges, diagnostics);
     let mut taken: BTreeSet<IpAddr> = objects
-        .services
-        .iter()
+        .services()
         .filter_map(|s| s.object.spec.as_ref())
         .flat_map(given)
         .collect();

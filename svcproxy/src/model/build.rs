@@ -3,13 +3,13 @@
 //! In come valid objects and the state of the last time, out go the model, the new state and what concerns more than
 //! one object. Pure: no I/O, no clock.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1;
 
 use super::{
-    Model, PortRange, Protocol, Service, ServiceName, ServicePort, ServiceType, allocate,
+    Model, Node, PortRange, Protocol, Service, ServiceName, ServicePort, ServiceType, allocate,
     conflicts::conflicts,
     endpoints::{self, Backing, Index},
     external, findings, node,
@@ -28,7 +28,7 @@ const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
 const DEFAULT_AFFINITY_SECONDS: u32 = 10800;
 
 /// What the model depends on besides the manifests.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// `--service-cluster-ip-range`, at most one of each family; the first one's is the default family.
     pub ranges: Vec<IpNet>,
@@ -64,6 +64,28 @@ pub struct Built {
     pub state: State,
     /// Everything there is to say, in reading order.
     pub diagnostics: Vec<Diagnostic>,
+    pub(super) said: Said,
+}
+
+/// What will be said of the next model as well, by what it depends on.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Said {
+    /// On the endpoints of a Service.
+    pub(super) endpoints: BTreeMap<ServiceName, Vec<Diagnostic>>,
+    /// On anything else.
+    pub(super) rest: Vec<Diagnostic>,
+}
+
+impl Said {
+    /// All of it in reading order, and what is said but once.
+    pub(super) fn all(&self, once: Vec<Diagnostic>) -> Vec<Diagnostic> {
+        let mut all = once;
+        all.extend(self.endpoints.values().flatten().chain(&self.rest).cloned());
+        all.sort_by(Diagnostic::reading_order);
+        // Two Services may have found the same pod wanting.
+        all.dedup();
+        all
+    }
 }
 
 /// A Service that gets an address.
@@ -75,31 +97,29 @@ pub(super) struct Candidate<'a> {
 
 /// Builds the model. Deterministic: the same objects in any order, options and state give the same model.
 pub fn build(objects: &Objects, options: &Options, state: &State) -> Built {
-    let mut diagnostics = Vec::new();
-    let candidates = candidates(objects, &mut diagnostics);
-    let addresses = allocate::cluster_ips(objects, &candidates, options, state, &mut diagnostics);
-    let node_ports = node_ports::node_ports(&candidates, options, state, &mut diagnostics);
+    let (mut said, mut once) = (Said::default(), Vec::new());
+    let candidates = candidates(objects, &mut said.rest);
+    let addresses = allocate::cluster_ips(objects, &candidates, options, state, &mut once);
+    let node_ports = node_ports::node_ports(&candidates, options, state, &mut said.rest);
     let node = node::node(objects, options);
-    let index = Index::of(objects);
+    let index = Index::of(objects, |_| true);
     let mut services = Vec::new();
     for ((candidate, cluster_ips), node_ports) in candidates.iter().zip(addresses).zip(node_ports) {
-        let backing = index.backing(&candidate.source.object);
-        let service = service(candidate, cluster_ips, &node_ports, &backing);
-        findings::without_endpoints(candidate, &service, &backing, &mut diagnostics);
-        findings::ignored_hints(candidate, &service, &node, &mut diagnostics);
-        services.push(service);
+        let (service, findings) = joined(candidate, cluster_ips, &node_ports, &index, &node);
+        if !findings.is_empty() {
+            said.endpoints.insert(candidate.name.clone(), findings);
+        }
+        services.push(Arc::new(service));
     }
-    findings::slices_of_nothing(objects, &mut diagnostics);
-    conflicts(&candidates, &services, &node, &mut diagnostics);
-    diagnostics.sort_by(Diagnostic::reading_order);
-    // Two Services may have found the same pod wanting.
-    diagnostics.dedup();
-
+    findings::slices_of_nothing(objects, &mut said.rest);
+    conflicts(&candidates, &services, &node, &mut said.rest);
+    let diagnostics = said.all(once);
     if diagnostics.iter().any(Diagnostic::is_error) {
         return Built {
             model: None,
             state: state.clone(),
             diagnostics,
+            said,
         };
     }
     let records = candidates.iter().zip(&services).map(|(candidate, service)| {
@@ -119,43 +139,63 @@ pub fn build(objects: &Objects, options: &Options, state: &State) -> Built {
             node,
         }),
         diagnostics,
+        said,
     }
+}
+
+/// A Service with its endpoints, and what there is to say of these.
+pub(super) fn joined(
+    candidate: &Candidate<'_>,
+    cluster_ips: Vec<IpAddr>,
+    node_ports: &NodePorts,
+    index: &Index<'_>,
+    node: &Node,
+) -> (Service, Vec<Diagnostic>) {
+    let backing = index.backing(&candidate.source.object);
+    let service = service(candidate, cluster_ips, node_ports, &backing);
+    let mut findings = Vec::new();
+    findings::without_endpoints(candidate, &service, &backing, &mut findings);
+    findings::ignored_hints(candidate, &service, node, &mut findings);
+    (service, findings)
 }
 
 /// The Services that get an address, by namespace and name, and a notice for each of the others.
 fn candidates<'a>(objects: &'a Objects, diagnostics: &mut Vec<Diagnostic>) -> Vec<Candidate<'a>> {
     let mut candidates = Vec::new();
-    for source in &objects.services {
-        let metadata = &source.object.metadata;
-        let (Some(spec), Some(name)) = (&source.object.spec, &metadata.name) else {
-            continue;
-        };
-        let proxy = metadata.labels.as_ref().and_then(|labels| labels.get(PROXY_NAME_LABEL));
-        let skipped = if let Some(proxy) = proxy {
-            Some(format!(
-                "skipped: its label {PROXY_NAME_LABEL} leaves it to the proxy {proxy:?}"
-            ))
-        } else if spec.type_.as_deref() == Some("ExternalName") {
-            Some("skipped: a Service of type ExternalName is a DNS name, no traffic goes through it".to_owned())
-        } else if is_headless(spec) {
-            Some("skipped: a headless Service (`clusterIP: None`) has no address".to_owned())
-        } else {
-            None
-        };
-        match skipped {
-            Some(reason) => diagnostics.push(source.origin.diagnostic(Severity::Notice, "", reason, "")),
-            None => candidates.push(Candidate {
-                name: ServiceName {
-                    namespace: namespace(metadata).to_owned(),
-                    name: name.clone(),
-                },
-                source,
-                spec,
-            }),
+    for source in objects.services() {
+        match candidate(source) {
+            Some(Ok(candidate)) => candidates.push(candidate),
+            Some(Err(reason)) => diagnostics.push(source.origin.diagnostic(Severity::Notice, "", reason, "")),
+            None => {}
         }
     }
     candidates.sort_by(|a, b| a.name.cmp(&b.name));
     candidates
+}
+
+/// A Service that gets an address, or why it gets none.
+pub(super) fn candidate(source: &Sourced<v1::Service>) -> Option<Result<Candidate<'_>, String>> {
+    let metadata = &source.object.metadata;
+    let (spec, name) = (source.object.spec.as_ref()?, metadata.name.as_ref()?);
+    let proxy = metadata.labels.as_ref().and_then(|labels| labels.get(PROXY_NAME_LABEL));
+    Some(if let Some(proxy) = proxy {
+        Err(format!(
+            "skipped: its label {PROXY_NAME_LABEL} leaves it to the proxy {proxy:?}"
+        ))
+    } else if spec.type_.as_deref() == Some("ExternalName") {
+        Err("skipped: a Service of type ExternalName is a DNS name, no traffic goes through it".to_owned())
+    } else if is_headless(spec) {
+        Err("skipped: a headless Service (`clusterIP: None`) has no address".to_owned())
+    } else {
+        Ok(Candidate {
+            name: ServiceName {
+                namespace: namespace(metadata).to_owned(),
+                name: name.clone(),
+            },
+            source,
+            spec,
+        })
+    })
 }
 
 fn service(
@@ -217,7 +257,13 @@ fn affinity_seconds(spec: &v1::ServiceSpec) -> Option<u32> {
     (spec.session_affinity.as_deref() == Some("ClientIP")).then(|| seconds.unwrap_or(DEFAULT_AFFINITY_SECONDS))
 }
 
-fn record(candidate: &Candidate<'_>, service: &Service, known: Option<&ServiceRecord>, now: u64) -> ServiceRecord {
+/// What to remember of a Service, given what is known of it.
+pub(super) fn record(
+    candidate: &Candidate<'_>,
+    service: &Service,
+    known: Option<&ServiceRecord>,
+    now: u64,
+) -> ServiceRecord {
     let stated = candidate.source.object.metadata.creation_timestamp.as_ref();
     let stated = stated.and_then(|time| u64::try_from(time.0.as_second()).ok());
     let ports = service.ports.iter().map(|port| PortRecord {

@@ -1,6 +1,6 @@
 //! Addresses and ports that two Services claim: the datapath can give each to one only.
 
-use std::{collections::HashMap, hash::Hash, net::IpAddr};
+use std::{collections::HashMap, hash::Hash, net::IpAddr, sync::Arc};
 
 use super::{Family, Node, Protocol, Service, build::Candidate};
 use crate::manifest::{Diagnostic, Severity};
@@ -8,7 +8,7 @@ use crate::manifest::{Diagnostic, Severity};
 /// Refuses what two Services claim: an address and port, a nodePort. Warns of addresses no packet would reach.
 pub(super) fn conflicts(
     candidates: &[Candidate<'_>],
-    services: &[Service],
+    services: &[Arc<Service>],
     node: &Node,
     diagnostics: &mut Vec<Diagnostic>,
 ) {

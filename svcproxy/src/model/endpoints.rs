@@ -4,19 +4,13 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use k8s_openapi::{
-    api::{
-        core::v1::{EndpointAddress, Endpoints, Pod, Service, ServicePort},
-        discovery::v1::EndpointSlice,
-    },
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+use k8s_openapi::api::{
+    core::v1::{EndpointAddress, Endpoints, Pod, Service, ServicePort},
+    discovery::v1::EndpointSlice,
 };
 
 use super::{Endpoint, pods};
-use crate::manifest::{Objects, SERVICE_NAME_LABEL, Sourced, namespace, parse_ip};
-
-/// The label of slices that belong to a headless Service and to DNS only.
-const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
+use crate::manifest::{Objects, Sourced, name_of, namespace, parse_ip, service_of};
 
 /// Where a Service's endpoints come from.
 pub(super) enum Backing<'a> {
@@ -38,32 +32,33 @@ pub(super) struct Index<'a> {
 }
 
 impl<'a> Index<'a> {
-    pub(super) fn of(objects: &'a Objects) -> Self {
+    /// That of the Services, by namespace and name, that are asked for.
+    pub(super) fn of(objects: &'a Objects, wanted: impl Fn((&str, &str)) -> bool) -> Self {
         let mut index = Self {
             slices: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             pods: BTreeMap::new(),
         };
-        for slice in &objects.slices {
-            if let Some(name) = service_of(&slice.object) {
-                let key = (namespace(&slice.object.metadata), name);
+        for slice in objects.slices() {
+            let key = service_of(&slice.object);
+            if let Some(key) = key.filter(|key| wanted(*key)) {
                 index.slices.entry(key).or_default().push(&slice.object);
             }
         }
-        for endpoints in &objects.endpoints {
-            let metadata = &endpoints.object.metadata;
-            index
-                .endpoints
-                .insert((namespace(metadata), name_of(metadata)), &endpoints.object);
+        for endpoints in objects.endpoints() {
+            let key = name_of(&endpoints.object.metadata);
+            if wanted(key) {
+                index.endpoints.insert(key, &endpoints.object);
+            }
         }
-        for pod in &objects.pods {
+        for pod in objects.pods() {
             index.pods.entry(namespace(&pod.object.metadata)).or_default().push(pod);
         }
         index
     }
 
     pub(super) fn backing(&self, service: &Service) -> Backing<'a> {
-        let key = (namespace(&service.metadata), name_of(&service.metadata));
+        let key = name_of(&service.metadata);
         if let Some(slices) = self.slices.get(&key) {
             return Backing::Slices(slices.clone());
         }
@@ -79,19 +74,6 @@ impl<'a> Index<'a> {
             }
         }
     }
-}
-
-/// The Service whose endpoints a slice holds; `None` for slices that no proxy uses.
-pub(super) fn service_of(slice: &EndpointSlice) -> Option<&str> {
-    let labels = slice.metadata.labels.as_ref()?;
-    if labels.contains_key(HEADLESS_LABEL) || slice.address_type == "FQDN" {
-        return None;
-    }
-    labels.get(SERVICE_NAME_LABEL).map(String::as_str)
-}
-
-fn name_of(metadata: &ObjectMeta) -> &str {
-    metadata.name.as_deref().unwrap_or_default()
 }
 
 /// The endpoints of one port of a Service whose addresses are of the families of `cluster_ips`.

@@ -8,10 +8,10 @@ use super::{
     Family, Hints, Node, Service,
     build::{Candidate, protocol},
     cluster_set,
-    endpoints::{Backing, service_of},
+    endpoints::Backing,
     pods,
 };
-use crate::manifest::{Diagnostic, Objects, SERVICE_NAME_LABEL, Severity, Sourced, namespace};
+use crate::manifest::{Diagnostic, Objects, SERVICE_NAME_LABEL, Severity, Sourced, name_of, service_of};
 
 /// Warns when nobody serves a Service or one of its ports.
 pub(super) fn without_endpoints(
@@ -151,16 +151,11 @@ fn unnamed_ports(candidate: &Candidate<'_>, matching: &[&Sourced<v1::Pod>], diag
 
 /// Warns about slices whose Service is not in the input.
 pub(super) fn slices_of_nothing(objects: &Objects, diagnostics: &mut Vec<Diagnostic>) {
-    let services: BTreeSet<(&str, &str)> = objects
-        .services
-        .iter()
-        .filter_map(|s| Some((namespace(&s.object.metadata), s.object.metadata.name.as_deref()?)))
-        .collect();
-    for slice in &objects.slices {
-        let Some(name) = service_of(&slice.object) else {
+    let services: BTreeSet<(&str, &str)> = objects.services().map(|s| name_of(&s.object.metadata)).collect();
+    for slice in objects.slices() {
+        let Some((namespace, name)) = service_of(&slice.object) else {
             continue;
         };
-        let namespace = namespace(&slice.object.metadata);
         if !services.contains(&(namespace, name)) {
             let problem = format!("there is no Service {namespace}/{name}, so nobody uses this slice");
             let field = format!("metadata.labels[{SERVICE_NAME_LABEL:?}]");

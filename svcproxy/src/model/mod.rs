@@ -7,6 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     net::IpAddr,
+    sync::Arc,
 };
 
 use ipnet::IpNet;
@@ -24,20 +25,22 @@ mod node;
 mod node_ports;
 mod pods;
 mod selection;
+mod update;
 
 pub use self::{
     build::{Built, Options, build},
     family::Family,
     node::{DEFAULT_SERVICE_RANGES, Node, NodePolicy, NodePortAddresses, PortRange},
     selection::{Hints, IgnoredHints, LeftOut, Selection, Stage, cluster_set, local_set},
+    update::{Basis, Update},
 };
 
 /// Everything the input says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Model {
     /// The Services that get an address: neither headless nor ExternalName nor left to another proxy. Sorted by
-    /// namespace and name.
-    pub services: Vec<Service>,
+    /// namespace and name. Shared with the model before where they are the same.
+    pub services: Vec<Arc<Service>>,
     /// Addresses of the Pods that run on this node, or do not say where, in a network of their own, endpoints or not: they
     /// may be clients. Sorted.
     pub pods: Vec<IpAddr>,

@@ -42,7 +42,7 @@ impl Node {
 /// The node that the options name: its addresses are those given or else those of its Node object.
 pub(super) fn node(objects: &Objects, options: &Options) -> Node {
     let is_this = |node: &&v1::Node| node.metadata.name.as_deref() == Some(&options.node_name);
-    let object = objects.nodes.iter().map(|node| &node.object).find(is_this);
+    let object = objects.nodes().map(|node| &node.object).find(is_this);
     let mut addresses = options.node_ips.clone();
     if addresses.is_empty() {
         addresses = object.map(addresses_of).unwrap_or_default();

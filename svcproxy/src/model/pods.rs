@@ -35,7 +35,7 @@ fn is_on_host(pod: &Pod) -> bool {
 /// The addresses that Pods had which have ended and that no Pod has now, with the name of one. A Pod in the host's
 /// network leaves its address to the host.
 pub(super) fn ended(objects: &Objects) -> BTreeMap<IpAddr, String> {
-    let pods = || objects.pods.iter().map(|pod| &pod.object);
+    let pods = || objects.pods().map(|pod| &pod.object);
     let taken: BTreeSet<IpAddr> = pods().filter(|pod| runs(pod)).flat_map(addresses).collect();
     let mut ended = BTreeMap::new();
     for pod in pods().filter(|pod| !runs(pod) && !is_on_host(pod)) {
@@ -56,7 +56,7 @@ pub(super) fn addresses_here(objects: &Objects, node: &Node) -> Vec<IpAddr> {
             .is_some_and(|name| *name != node.name);
         runs(pod) && !is_on_host(pod) && !elsewhere
     };
-    let pods = objects.pods.iter().map(|pod| &pod.object).filter(here);
+    let pods = objects.pods().map(|pod| &pod.object).filter(here);
     let found: BTreeSet<IpAddr> = pods.flat_map(addresses).collect();
     found.into_iter().collect()
 }

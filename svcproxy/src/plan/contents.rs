@@ -1,7 +1,7 @@
 //! What the maps hold, as plain sorted collections: read back from the kernel, planned, compared and printed alike.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
@@ -87,6 +87,14 @@ pub fn sets_of(entry: &ServiceEntry) -> impl Iterator<Item = EndpointSet> {
         .filter(|set| set.number != 0)
 }
 
+/// Puts entries into the place of others.
+pub(super) fn replace<K: Ord, V>(map: &mut BTreeMap<K, V>, part: &BTreeMap<K, V>, new: BTreeMap<K, V>) {
+    for key in part.keys() {
+        map.remove(key);
+    }
+    map.extend(new);
+}
+
 impl MapContents {
     /// The entries of both families, without their keys.
     pub fn entries(&self) -> impl Iterator<Item = &ServiceEntry> {
@@ -108,6 +116,40 @@ impl MapContents {
 }
 
 impl<A: MapAddress> FamilyMaps<A> {
+    /// What is there of some Services, by number.
+    pub(super) fn of_services(&self, numbers: &BTreeSet<u32>) -> Self {
+        let services = self
+            .services
+            .iter()
+            .filter(|(_, entry)| numbers.contains(&entry.service));
+        let services: BTreeMap<_, _> = services.map(|(key, entry)| (*key, *entry)).collect();
+        let sets = services.values().flat_map(sets_of).map(|set| set.number);
+        let backends = sets.flat_map(|number| {
+            let endpoints = self.set(number);
+            endpoints.map(move |(endpoint, backend)| {
+                let endpoint_set = number;
+                (BackendKey { endpoint_set, endpoint }, *backend)
+            })
+        });
+        let ranges = self
+            .source_ranges
+            .iter()
+            .filter(|(prefix, _)| numbers.contains(&prefix.data.service));
+        Self {
+            backends: backends.collect(),
+            source_ranges: ranges.map(|(prefix, value)| (*prefix, *value)).collect(),
+            services,
+            ..Self::default()
+        }
+    }
+
+    /// Puts something into the place of a part.
+    pub(super) fn replace(&mut self, part: &Self, new: Self) {
+        replace(&mut self.services, &part.services, new.services);
+        replace(&mut self.backends, &part.backends, new.backends);
+        replace(&mut self.source_ranges, &part.source_ranges, new.source_ranges);
+    }
+
     /// The entries at one address, by port and protocol.
     pub fn at(&self, address: A) -> impl Iterator<Item = (&ServiceKey<A>, &ServiceEntry)> {
         // No protocol sorts before it.

@@ -24,8 +24,8 @@ use crate::model::{Model, NodePolicy, Service, ServicePort, cluster_set, local_s
 pub(super) struct Planner<'a> {
     pub(super) current: &'a MapContents,
     pub(super) limits: &'a Limits,
-    pub(super) sets: Fresh,
-    pub(super) endpoints: Fresh,
+    pub(super) sets: Fresh<'a>,
+    pub(super) endpoints: Fresh<'a>,
     pub(super) free: FreeSlots,
     pub(super) slots: Vec<(u32, Arc<[u32]>)>,
     pub(super) missing_slots: u64,
@@ -45,13 +45,17 @@ struct Draft<'m, A: MapAddress> {
 impl<'a> Planner<'a> {
     /// A planner that gives out what `current` does not use.
     pub(super) fn new(current: &'a MapContents, limits: &'a Limits) -> Self {
-        let sets = || current.entries().flat_map(sets_of);
-        let numbers = sets().map(|set| set.number);
+        let sets = move || current.entries().flat_map(sets_of);
+        let backends = move || current.backend_keys();
+        let in_use = move || {
+            let numbers = sets().map(|set| set.number);
+            numbers.chain(backends().map(|key| key.endpoint_set))
+        };
         Self {
             current,
             limits,
-            sets: Fresh::besides(numbers.chain(current.backend_keys().map(|key| key.endpoint_set))),
-            endpoints: Fresh::besides(current.backend_keys().map(|key| key.endpoint)),
+            sets: Fresh::besides(in_use),
+            endpoints: Fresh::besides(move || backends().map(|key| key.endpoint)),
             free: FreeSlots::beside(sets(), limits.backend_slots),
             slots: Vec::new(),
             missing_slots: 0,

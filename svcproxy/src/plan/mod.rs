@@ -14,6 +14,7 @@ mod error;
 mod family;
 mod networks;
 mod numbers;
+mod part;
 mod reach;
 mod regions;
 mod serving;
@@ -27,6 +28,7 @@ pub use self::{
     contents::{FamilyMaps, MapAddress, MapContents, Prefix, sets_of},
     diff::{Diff, FamilyStep, SlotRun, Step},
     error::PlanError,
+    part::{Part, plan_endpoints},
     reach::{Inconsistent, Reach},
     serving::{Serving, UdpEndpoints},
 };

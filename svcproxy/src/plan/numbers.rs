@@ -10,29 +10,37 @@ use crate::model::{Model, Service};
 use svcproxy_common::abi::{ServiceKey, V4Addr, V6Addr};
 
 /// Fresh numbers, from 1 up and above all that are in use.
-pub(super) struct Fresh {
-    last: u32,
-    used: Vec<u32>,
+pub(super) struct Fresh<'a> {
+    used: Box<dyn Fn() -> Numbers<'a> + 'a>,
+    /// The last one given out; `None` as long as none was asked for, which often is all along.
+    last: Option<u32>,
+    /// Those in use, from when the gaps between them are filled.
+    taken: Option<HashSet<u32>>,
 }
 
-impl Fresh {
-    /// Numbers besides `used`.
-    pub(super) fn besides(used: impl Iterator<Item = u32>) -> Self {
-        let mut used: Vec<_> = used.collect();
-        used.sort_unstable();
-        used.dedup();
+type Numbers<'a> = Box<dyn Iterator<Item = u32> + 'a>;
+
+impl<'a> Fresh<'a> {
+    /// Numbers besides those in use.
+    pub(super) fn besides<I: Iterator<Item = u32> + 'a>(used: impl Fn() -> I + 'a) -> Self {
         Self {
-            last: used.last().copied().unwrap_or(0),
-            used,
+            used: Box::new(move || Box::new(used())),
+            last: None,
+            taken: None,
         }
     }
 
     /// The next one. After 2³² of them the gaps are filled.
     pub(super) fn take(&mut self) -> u32 {
+        let mut last = self.last.unwrap_or_else(|| (self.used)().max().unwrap_or(0));
         loop {
-            self.last = self.last.checked_add(1).unwrap_or(1);
-            if self.used.binary_search(&self.last).is_err() {
-                return self.last;
+            last = last.checked_add(1).unwrap_or_else(|| {
+                self.taken.get_or_insert_with(|| (self.used)().collect());
+                1
+            });
+            if self.taken.as_ref().is_none_or(|taken| !taken.contains(&last)) {
+                self.last = Some(last);
+                return last;
             }
         }
     }
@@ -56,7 +64,7 @@ pub(super) fn service_numbers(model: &Model, current: &MapContents) -> Vec<u32> 
                 .find(|candidate| taken.insert(*candidate));
         }
     }
-    let mut fresh = Fresh::besides(current.entries().map(|entry| entry.service));
+    let mut fresh = Fresh::besides(|| current.entries().map(|entry| entry.service));
     numbers
         .into_iter()
         .map(|number| number.unwrap_or_else(|| fresh.take()))
@@ -116,7 +124,7 @@ impl<A: MapAddress> EndpointNumbers<A> {
     }
 
     /// The number of this endpoint, a fresh one if it is new to the Service.
-    pub(super) fn of(&mut self, address: A, ordinal: u32, fresh: &mut Fresh) -> u32 {
+    pub(super) fn of(&mut self, address: A, ordinal: u32, fresh: &mut Fresh<'_>) -> u32 {
         *self
             .by_address
             .entry((address, ordinal))
@@ -131,7 +139,7 @@ mod tests {
     #[test]
     fn fresh_numbers_are_above_all_in_use_and_fill_the_gaps_in_the_end() {
         let take = |used: &[u32]| {
-            let mut fresh = Fresh::besides(used.iter().copied());
+            let mut fresh = Fresh::besides(|| used.iter().copied());
             [(); 3].map(|()| fresh.take())
         };
         assert_eq!(take(&[]), [1, 2, 3]);

@@ -18,7 +18,11 @@ const SYMLINKS: usize = 40;
 
 /// What to listen to.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Places(BTreeMap<PathBuf, Names>);
+pub(super) struct Places {
+    directories: BTreeMap<PathBuf, Names>,
+    /// Where the inputs, and the symlinks in directories of manifests, lead; by how they are read.
+    ends: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
+}
 
 /// What matters in one directory.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -32,17 +36,17 @@ impl Places {
     pub(super) fn of(inputs: &[PathBuf]) -> Self {
         let mut places = Self::default();
         for input in inputs {
-            let Some(end) = places.follow(input) else {
+            let Some(end) = places.reach(input) else {
                 continue;
             };
             let Ok(entries) = fs::read_dir(&end) else {
                 continue; // a file
             };
-            places.0.entry(end).or_default().manifests = true;
+            places.directories.entry(end).or_default().manifests = true;
             for entry in entries.flatten() {
                 let is_symlink = entry.file_type().is_ok_and(|kind| kind.is_symlink());
                 if is_symlink && manifest::is_manifest_name(&entry.path()) {
-                    places.follow(&entry.path());
+                    places.reach(&input.join(entry.file_name()));
                 }
             }
         }
@@ -51,21 +55,42 @@ impl Places {
 
     /// The directories.
     pub(super) fn directories(&self) -> impl Iterator<Item = &Path> {
-        self.0.keys().map(PathBuf::as_path)
+        self.directories.keys().map(PathBuf::as_path)
     }
 
     /// Whether a directory is among them.
     pub(super) fn has(&self, directory: &Path) -> bool {
-        self.0.contains_key(directory)
+        self.directories.contains_key(directory)
     }
 
-    /// Whether a change of one of these paths matters: of a directory itself, or of a name in it.
-    pub(super) fn concern(&self, paths: &[PathBuf]) -> bool {
-        paths.iter().any(|path| {
-            let names = path.parent().and_then(|parent| self.0.get(parent));
-            let name = path.file_name().unwrap_or_default();
-            self.has(path) || names.is_some_and(|names| names.include(name))
-        })
+    /// Whether a change of a path matters: of a directory itself, or of a name in it.
+    pub(super) fn concern(&self, path: &Path) -> bool {
+        let names = path.parent().and_then(|parent| self.directories.get(parent));
+        let name = path.file_name().unwrap_or_default();
+        self.has(path) || names.is_some_and(|names| names.include(name))
+    }
+
+    /// The names by which the file at a path is read; `None` when it is not a file that a change of it is all there is
+    /// to.
+    pub(super) fn names(&self, path: &Path) -> Option<BTreeSet<PathBuf>> {
+        if self.has(path) {
+            return None;
+        }
+        let mut names = self.ends.get(path).cloned().unwrap_or_default();
+        let name = path
+            .file_name()
+            .filter(|name| manifest::is_manifest_name(Path::new(name)));
+        if let (Some(inputs), Some(name)) = (self.ends.get(path.parent()?), name) {
+            names.extend(inputs.iter().map(|input| input.join(name)));
+        }
+        Some(names).filter(|names| !names.is_empty())
+    }
+
+    /// [`follow`](Self::follow), and remembers what led there.
+    fn reach(&mut self, path: &Path) -> Option<PathBuf> {
+        let end = self.follow(path)?;
+        self.ends.entry(end.clone()).or_default().insert(path.to_owned());
+        Some(end)
     }
 
     /// Notes every place on the way to where a path leads, and returns that; `None` when it leads nowhere.
@@ -107,7 +132,11 @@ impl Places {
     }
 
     fn note(&mut self, directory: &Path, name: OsString) {
-        self.0.entry(directory.to_owned()).or_default().these.insert(name);
+        self.directories
+            .entry(directory.to_owned())
+            .or_default()
+            .these
+            .insert(name);
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) fn model(services: impl IntoIterator<Item = ServiceBuilder>) -> Model
     let mut services: Vec<_> = services.into_iter().map(|builder| builder.0).collect();
     services.sort_by(|one, other| one.name.cmp(&other.name));
     Model {
-        services,
+        services: services.into_iter().map(Into::into).collect(),
         ..Model::default()
     }
 }

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use svcproxy::{
     conformance::decide,
     model::{Model, NodePolicy, Protocol},
-    plan::{Diff, FamilyMaps, MapAddress, MapContents, plan},
+    plan::{Diff, FamilyMaps, MapAddress, MapContents, plan, plan_endpoints},
 };
 use svcproxy_common::abi::{EndpointSet, Way};
 
@@ -18,7 +18,7 @@ use crate::{
     builder::LIMITS,
     interpret::outcome,
     replay::{Kernel, writes},
-    strategy::{changes, models, policies},
+    strategy::{changes, edited, models, policies},
 };
 
 proptest! {
@@ -67,6 +67,39 @@ proptest! {
         let after = after.unwrap_or(interrupted);
         reload(&mut kernel, &after, &policies[2], usize::MAX);
         assert_serves(&kernel.contents(), &after, &policies[2]);
+    }
+
+    /// Planning for the Services with other endpoints alone gives what planning for all of them gives.
+    #[test]
+    fn a_change_of_endpoints_is_planned_like_all_else(
+        earlier in models(),
+        (before, after) in edited(),
+        policy in policies(),
+    ) {
+        let earlier = plan(&earlier, &policy, &MapContents::default(), &LIMITS).unwrap();
+        let mut current = plan(&before, &policy, &earlier, &LIMITS).unwrap();
+        let wanted = plan(&after, &policy, &current, &LIMITS).unwrap();
+        let part = plan_endpoints(&before, &after, &policy, &current, &LIMITS).unwrap();
+        let part = part.expect("only endpoints differ");
+        prop_assert_eq!(part.diff(), Diff::between(&current, &wanted));
+        part.put_into(&mut current);
+        prop_assert_eq!(current, wanted);
+    }
+
+    #[test]
+    fn more_than_endpoints_is_not_planned_in_part((before, mut after) in edited(), seconds in 1_u32..9) {
+        let current = plan(&before, &NodePolicy::default(), &MapContents::default(), &LIMITS).unwrap();
+        let part = |after: &Model| plan_endpoints(&before, after, &NodePolicy::default(), &current, &LIMITS).unwrap();
+        prop_assert!(part(&after).is_some());
+        let mut elsewhere = after.clone();
+        elsewhere.node.addresses.pop();
+        prop_assert!(part(&elsewhere).is_none());
+        if let Some(service) = after.services.last_mut() {
+            Arc::make_mut(service).affinity_seconds = Some(1_000 + seconds);
+            prop_assert!(part(&after).is_none());
+            after.services.pop();
+            prop_assert!(part(&after).is_none());
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
 };
 
 use ipnet::IpNet;
@@ -21,7 +22,7 @@ pub(crate) fn models() -> impl Strategy<Value = Model> {
                 namespace: "default".into(),
                 name: format!("service-{name}-{nth}"),
             };
-            service
+            Arc::new(service)
         });
         let mut model = Model {
             services: services.collect(),
@@ -35,15 +36,19 @@ pub(crate) fn models() -> impl Strategy<Value = Model> {
 
 /// A model and what becomes of it: something else altogether, or the same with a few endpoints come and gone.
 pub(crate) fn changes() -> impl Strategy<Value = (Model, Model)> {
+    prop_oneof![(models(), models()), edited()]
+}
+
+/// A model, and the same with a few endpoints come and gone.
+pub(crate) fn edited() -> impl Strategy<Value = (Model, Model)> {
     let edits = prop::collection::vec((any::<[prop::sample::Index; 2]>(), endpoints()), 1..4);
-    let edited = (models(), edits).prop_map(|(model, edits)| {
+    (models(), edits).prop_map(|(model, edits)| {
         let mut edited = model.clone();
         for ([service, port], endpoints) in edits {
             edit(&mut edited, service, port, endpoints);
         }
         (model, edited)
-    });
-    prop_oneof![(models(), models()), edited]
+    })
 }
 
 /// Flags that change what becomes of every client.
@@ -82,7 +87,10 @@ fn node() -> Node {
 fn edit(model: &mut Model, service: prop::sample::Index, port: prop::sample::Index, endpoints: Vec<Endpoint>) {
     let mut ports: Vec<_> = match model.services.len() {
         0 => return,
-        count => model.services[service.index(count)].ports.iter_mut().collect(),
+        count => Arc::make_mut(&mut model.services[service.index(count)])
+            .ports
+            .iter_mut()
+            .collect(),
     };
     let (count, Some(toggled)) = (ports.len(), endpoints.into_iter().next()) else {
         return;
@@ -202,6 +210,7 @@ fn v6(net: u8, host: u8) -> IpAddr {
 fn drop_conflicts(model: &mut Model) {
     let mut claimed = BTreeSet::new();
     for service in &mut model.services {
+        let service = Arc::make_mut(service);
         let mut ips: Vec<_> = (service.cluster_ips.iter())
             .chain(&service.external_ips)
             .chain(&service.load_balancer_ips)

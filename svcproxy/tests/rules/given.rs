@@ -2,7 +2,10 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use svcproxy::{
@@ -132,7 +135,7 @@ impl Cluster {
     }
 
     /// A Service of the namespace `default`.
-    pub(crate) fn service(&self, name: &str) -> Service {
+    pub(crate) fn service(&self, name: &str) -> Arc<Service> {
         let services = self.model().services.into_iter();
         let mut found = services.filter(|service| service.name.to_string() == format!("default/{name}"));
         found.next().unwrap_or_else(|| panic!("no Service {name}"))

@@ -197,7 +197,7 @@ fn rule_16_load_balancers_have_node_ports_unless_they_say_no() {
         cluster([service("kubia", spec)])
             .service("kubia")
             .ports
-            .into_iter()
+            .iter()
             .map(|port| port.node_port)
             .collect::<Vec<_>>()
     };

@@ -1,13 +1,15 @@
-//! Changes of manifests on a real file system: which are noticed, and that one burst is one.
+//! Changes of manifests on a real file system: which are noticed, that one burst is one, and how soon it is told.
 
 use std::{
-    fs,
+    collections::BTreeSet,
+    fs::{self, File},
+    io::Write as _,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use svcproxy::watch::Manifests;
+use svcproxy::{manifest::Changed, watch::Manifests};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
@@ -59,6 +61,122 @@ impl Scene {
             assert!(change.is_err(), "{place}: a change was noticed that was none");
         }
     }
+}
+
+/// As soon as what waits for quiet can never be told.
+const AT_ONCE: Duration = Duration::from_millis(100);
+
+/// When nothing has been told of late, so that the pace delays nothing.
+async fn rest() {
+    sleep(Duration::from_millis(150)).await;
+}
+
+impl Scene {
+    /// What is told after a change, and how soon.
+    async fn told(&mut self) -> (Changed, Duration) {
+        let begun = Instant::now();
+        let changed = timeout(SOON, self.manifests.changed()).await.expect("a change");
+        (changed, begun.elapsed())
+    }
+
+    fn files(&self, names: &[&str]) -> Changed {
+        Changed::Files(names.iter().map(|name| self.path(name)).collect())
+    }
+}
+
+#[tokio::test]
+async fn files_that_are_complete_are_told_at_once_and_by_name() {
+    let prepare = |at: &Path| {
+        fs::create_dir(at.join("manifests")).unwrap();
+        fs::write(at.join("manifests/a.yaml"), "a").unwrap();
+        fs::write(at.join("elsewhere.yaml"), "a").unwrap();
+        symlink("../elsewhere.yaml", at.join("manifests/link.yaml")).unwrap();
+        fs::write(at.join("alone.yaml"), "a").unwrap();
+        symlink("manifests", at.join("same")).unwrap();
+    };
+    let mut scene = Scene::new(prepare, &["manifests", "alone.yaml", "same"]);
+    type Write = fn(&Path);
+    let cases: [(Write, &[&str]); 5] = [
+        (
+            |at| fs::write(at.join("manifests/a.yaml"), "b").unwrap(),
+            &["manifests/a.yaml", "same/a.yaml"],
+        ),
+        (
+            |at| replace(&at.join("manifests/a.yaml"), "c"),
+            &["manifests/a.yaml", "same/a.yaml"],
+        ),
+        (
+            |at| fs::write(at.join("manifests/new.yaml"), "b").unwrap(),
+            &["manifests/new.yaml", "same/new.yaml"],
+        ),
+        (|at| fs::write(at.join("alone.yaml"), "b").unwrap(), &["alone.yaml"]),
+        (
+            |at| fs::write(at.join("elsewhere.yaml"), "b").unwrap(),
+            &["manifests/link.yaml", "same/link.yaml"],
+        ),
+    ];
+    for (write, names) in cases {
+        rest().await;
+        write(scene.directory.path());
+        let (changed, took) = scene.told().await;
+        assert_eq!(changed, scene.files(names));
+        assert!(took < AT_ONCE, "{names:?} after {took:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_swapped_config_map_is_told_at_once() {
+    let prepare = |at: &Path| {
+        fs::create_dir(at.join("volume")).unwrap();
+        write_config_map(&at.join("volume"), "1");
+    };
+    let mut scene = Scene::new(prepare, &["volume"]);
+    rest().await;
+    write_config_map(&scene.path("volume"), "2");
+    let (changed, took) = scene.told().await;
+    assert_eq!(changed, Changed::Anything);
+    assert!(took < AT_ONCE, "{took:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_still_written_is_waited_for_and_not_told_by_name() {
+    let mut scene = Scene::new(|at| fs::create_dir(at.join("manifests")).unwrap(), &["manifests"]);
+    let mut half = File::create(scene.path("manifests/half.yaml")).unwrap();
+    half.write_all(b"kind:").unwrap();
+    fs::write(scene.path("manifests/a.yaml"), "a").unwrap();
+    let early = timeout(AT_ONCE, scene.manifests.changed()).await;
+    assert!(early.is_err(), "{early:?}");
+    drop(half);
+    let (changed, took) = scene.told().await;
+    assert_eq!(changed, scene.files(&["manifests/a.yaml", "manifests/half.yaml"]));
+    assert!(took < AT_ONCE, "{took:?}");
+    rest().await;
+    let mut half = File::create(scene.path("manifests/half.yaml")).unwrap();
+    half.write_all(b"kind:").unwrap();
+    assert_eq!(scene.told().await.0, Changed::Anything, "it does not end");
+}
+
+#[tokio::test]
+async fn a_thousand_files_in_a_row_are_told_a_few_times() {
+    let mut scene = Scene::new(|at| fs::create_dir(at.join("manifests")).unwrap(), &["manifests"]);
+    let directory = scene.path("manifests");
+    let begun = Instant::now();
+    let writer = tokio::task::spawn_blocking(move || {
+        for number in 0..1_000 {
+            fs::write(directory.join(format!("{number}.yaml")), "a").unwrap();
+        }
+    });
+    let (mut told, mut files) = (0, BTreeSet::new());
+    while files.len() < 1_000 {
+        match scene.told().await.0 {
+            Changed::Files(more) => files.extend(more),
+            Changed::Anything | Changed::Everything => break,
+        }
+        told += 1;
+    }
+    writer.await.unwrap();
+    let most = 2 + begun.elapsed().as_millis() / 100;
+    assert!(told <= most, "{told} times");
 }
 
 /// What an editor does that is careful: a new file, then the name.

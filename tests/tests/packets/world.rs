@@ -141,7 +141,7 @@ impl World {
     /// Makes the maps hold these Services, as the daemon does.
     pub(crate) fn serve(&mut self, services: &[Service]) -> MapContents {
         let model = Model {
-            services: services.to_vec(),
+            services: services.iter().cloned().map(Into::into).collect(),
             ..Model::default()
         };
         let policy = NodePolicy {

@@ -109,7 +109,8 @@ impl<'a> Explanation<'a> {
     pub(super) fn model_service(&self) -> Option<&'a Service> {
         let (model, _) = self.known.rules?;
         let name = self.service?.name;
-        model.services.iter().find(|service| service.name.to_string() == name)
+        let mut services = model.services.iter().map(|service| &**service);
+        services.find(|service| service.name.to_string() == name)
     }
 
     /// Whether the client is a pod or this node.

@@ -8,11 +8,24 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
-use super::{Validate, addresses, names, one_of, path, port, protocol, reachable_address};
+use super::{Validate, addresses, names, namespace, one_of, path, port, protocol, reachable_address};
 use crate::manifest::report::Report;
 
 /// The label that says whose endpoints a slice holds.
 pub(crate) const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+
+/// The label of slices that belong to a headless Service and to DNS only.
+const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
+
+/// Namespace and name of the Service whose endpoints a slice holds; `None` for slices that no proxy uses.
+pub(crate) fn service_of(slice: &EndpointSlice) -> Option<(&str, &str)> {
+    let labels = slice.metadata.labels.as_ref()?;
+    if labels.contains_key(HEADLESS_LABEL) || slice.address_type == "FQDN" {
+        return None;
+    }
+    let name = labels.get(SERVICE_NAME_LABEL)?;
+    Some((namespace(&slice.metadata), name))
+}
 
 impl Validate for EndpointSlice {
     fn metadata(&self) -> &ObjectMeta {

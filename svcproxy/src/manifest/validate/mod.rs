@@ -19,7 +19,7 @@ mod service;
 
 pub(crate) use addresses::parse_ip;
 pub(crate) use cluster_ips::is_headless;
-pub(crate) use endpoints::SERVICE_NAME_LABEL;
+pub(crate) use endpoints::{SERVICE_NAME_LABEL, service_of};
 
 /// An object that can be judged by itself.
 pub(crate) trait Validate {
@@ -33,6 +33,11 @@ pub(crate) fn namespace(metadata: &ObjectMeta) -> &str {
         None | Some("") => "default",
         Some(namespace) => namespace,
     }
+}
+
+/// Namespace and name.
+pub(crate) fn name_of(metadata: &ObjectMeta) -> (&str, &str) {
+    (namespace(metadata), metadata.name.as_deref().unwrap_or_default())
 }
 
 /// Names and labels.

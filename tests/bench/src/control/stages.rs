@@ -3,16 +3,16 @@
 use std::{
     collections::BTreeMap,
     fs,
-    path::Path,
     time::{Instant, SystemTime},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use svcproxy::{
     datapath::{Datapath, Sizes},
-    input, manifest,
-    model::{Model, NodePolicy, Options},
-    plan::{Diff, Limits, plan},
+    input::{Inputs, Reading},
+    manifest::{self, Changed},
+    model::{NodePolicy, Options},
+    plan::{Diff, Limits, plan, plan_endpoints},
     state::State,
 };
 use svcproxy_tests::lab::Lab;
@@ -32,6 +32,10 @@ const SIZES: Sizes = Sizes {
     services: 131_072,
     backends: 262_144,
     slots: BACKEND_SLOTS,
+};
+
+const LIMITS: Limits = Limits {
+    backend_slots: BACKEND_SLOTS,
 };
 
 /// What each step took, in milliseconds; in order.
@@ -62,20 +66,48 @@ pub(super) fn run(lab: &Lab, count: u32, rounds: usize) -> Result<Vec<Row>> {
     let mut times = Times::default();
     for _ in 0..rounds {
         write(lab, count, first)?;
-        let directory = lab.directory().join("manifests");
+        let filenames = [lab.directory().join("manifests")];
         let places = lab.directory().join("stages");
         fs::create_dir_all(&places)?;
         let mut datapath = times.take("start/load-programs", || Ok(Datapath::load(None, &SIZES)?))?;
         let state = State::load(&places, 0)?.state;
-        let (model, state) = read(&mut times, "start", &directory, &state)?;
+        times.take("start/parse", || Ok(manifest::load(&filenames)))?;
+        let mut inputs = Inputs::default();
+        let options = options()?;
+        let Reading::All(input) = times.take("start/parse-and-build", || {
+            Ok(inputs.read(&filenames, &Changed::Anything, &options, &state))
+        })?
+        else {
+            bail!("the first reading is of everything");
+        };
+        let (model, state) = (input.model.context("the manifests have errors")?, input.state);
         times.take("start/save-state", || Ok(state.save(&places)?))?;
-        program(&mut times, "start", &mut datapath, &model)?;
+        let maps = &mut datapath.maps;
+        let current = times.take("start/read-maps", || Ok(maps.contents()?))?;
+        let policy = NodePolicy::default();
+        let mut contents = times.take("start/plan", || Ok(plan(&model, &policy, &current, &LIMITS)?))?;
+        let diff = times.take("start/diff", || Ok(Diff::between(&current, &contents)))?;
+        times.take("start/apply", || Ok(maps.apply(&diff)?))?;
 
-        let file = directory.join(manifests::LAST);
+        let file = filenames[0].join(manifests::LAST);
         fs::write(&file, manifests::service(count - 1, &[second])).context("cannot change a manifest")?;
-        let (model, state) = read(&mut times, "change", &directory, &state)?;
-        times.take("change/save-state", || Ok(state.save(&places)?))?;
-        program(&mut times, "change", &mut datapath, &model)?;
+        let options = self::options()?;
+        let changed = Changed::Files([file].into());
+        let Reading::Endpoints(update) = times.take("change/parse-and-build", || {
+            Ok(inputs.read(&filenames, &changed, &options, &state))
+        })?
+        else {
+            bail!("more than endpoints has changed");
+        };
+        let part = times.take("change/plan", || {
+            Ok(plan_endpoints(&model, &update.model, &policy, &contents, &LIMITS)?)
+        })?;
+        let part = part.context("more than endpoints has changed")?;
+        times.take("change/apply", || Ok(maps.apply(&part.diff())?))?;
+        times.take("change/note-contents", || {
+            part.put_into(&mut contents);
+            Ok(())
+        })?;
         fs::remove_dir_all(&places)?;
     }
     let row = |step: &String| {
@@ -88,31 +120,10 @@ pub(super) fn run(lab: &Lab, count: u32, rounds: usize) -> Result<Vec<Row>> {
     Ok(times.order.iter().map(row).collect())
 }
 
-fn read(times: &mut Times, when: &str, directory: &Path, state: &State) -> Result<(Model, State)> {
+fn options() -> Result<Options> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
-    let options = Options {
+    Ok(Options {
         now,
         ..Options::default()
-    };
-    let filenames = [directory.to_owned()];
-    let input = times.take(&format!("{when}/read"), || Ok(input::read(&filenames, &options, state)))?;
-    times.take(&format!("{when}/read-of-which-manifests"), || {
-        Ok(manifest::load(&filenames))
-    })?;
-    let model = input.model.context("the manifests have errors")?;
-    Ok((model, input.state))
-}
-
-fn program(times: &mut Times, when: &str, datapath: &mut Datapath, model: &Model) -> Result<()> {
-    let (policy, limits) = (
-        NodePolicy::default(),
-        Limits {
-            backend_slots: BACKEND_SLOTS,
-        },
-    );
-    let maps = &mut datapath.maps;
-    let current = times.take(&format!("{when}/read-maps"), || Ok(maps.contents()?))?;
-    let wanted = times.take(&format!("{when}/plan"), || Ok(plan(model, &policy, &current, &limits)?))?;
-    let diff = times.take(&format!("{when}/diff"), || Ok(Diff::between(&current, &wanted)))?;
-    times.take(&format!("{when}/apply"), || Ok(maps.apply(&diff)?))
+    })
 }

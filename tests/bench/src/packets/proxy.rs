@@ -64,7 +64,10 @@ impl Proxy {
     pub(super) fn new(bench: &mut Bench, ifindex: u32, sizes: &Sizes, services: u32, masquerade: bool) -> Result<Self> {
         let mut datapath = Datapath::load(None, sizes)?;
         let model = Model {
-            services: (0..services).chain([AFFINITY, EMPTY]).map(service).collect(),
+            services: (0..services)
+                .chain([AFFINITY, EMPTY])
+                .map(|index| service(index).into())
+                .collect(),
             node: Node {
                 addresses: vec!["192.0.2.1".parse()?, "2001:db8::1".parse()?],
                 ..Node::default()

@@ -59,7 +59,7 @@ impl Scene {
                 foreign_networks: subset(random, &["10.96.9.0/24", "fd00:10:96::900/120"]),
                 ..Node::default()
             },
-            services,
+            services: services.into_iter().map(Into::into).collect(),
             ..Model::default()
         };
         let policy = policy(random);

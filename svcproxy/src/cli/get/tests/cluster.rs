@@ -124,7 +124,7 @@ pub(super) fn snapshot(services: impl IntoIterator<Item = Service>) -> Snapshot 
     }
     let maps = plan(
         &Model {
-            services,
+            services: services.into_iter().map(Into::into).collect(),
             node: Node {
                 name: "node".into(),
                 addresses: vec!["192.0.2.1".parse().unwrap()],
