@@ -1,13 +1,14 @@
 //! `svcproxy --iface … -f …`: reads the manifests, brings the datapath to what they say, stays to keep it so.
 //!
-//! In this order: nothing is touched before all input is read and valid, nothing is attached before the maps hold
-//! the plan, and what was assigned is on disk before a packet can depend on it.
+//! In this order: nothing of a running datapath is touched before all input is read and valid, nothing is attached
+//! before the maps hold the plan, and what was assigned is on disk before a packet can depend on it.
 
 use std::{
     io::IsTerminal as _,
     path::Path,
     process::ExitCode,
     sync::Arc,
+    thread,
     time::{Duration, SystemTime},
 };
 
@@ -18,7 +19,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::{RunArgs, changes::Reader, cleanup, lock::Lock, network::NodeNetwork, proxy::Proxy};
 use crate::{
-    datapath::{Datapath, preflight},
+    datapath::{Datapath, Sizes, preflight},
     health::{Health, ProxyServer},
     state::State,
     watch::Manifests,
@@ -88,25 +89,29 @@ async fn serve(args: &RunArgs) -> anyhow::Result<ExitCode> {
     // Listens before it reads: what changes in between is read again.
     let mut manifests = Manifests::watch(&args.input.filenames);
     let mut reader = Reader::new(args);
-    let Some((model, state)) = reader.read(&loaded.state)? else {
-        return Ok(ExitCode::FAILURE);
-    };
     let network = NodeNetwork::open(args).await?;
 
-    if preflight::pin_dir(&args.places.pin_dir)? {
+    let pin_dir = &args.places.pin_dir;
+    if preflight::pin_dir(pin_dir)? {
         info!("mounted a bpffs at /sys/fs/bpf");
     }
     let sizes = args.sizes.sizes();
-    for (map, entries) in sizes.kept(&args.places.pin_dir) {
+    for (map, entries) in sizes.kept(pin_dir) {
         warn!("{map} keeps the {entries} entries it was made with; `svcproxy --cleanup` first to change that");
     }
-    let fresh = !Datapath::is_pinned(&args.places.pin_dir);
-    let mut datapath = Datapath::load(Some(&args.places.pin_dir), &sizes)?;
+    let fresh = !Datapath::is_pinned(pin_dir);
+    let begun = begin(pin_dir, &sizes, || reader.read(&loaded.state));
+    let Ok(Some((mut datapath, (model, state)))) = begun else {
+        if fresh {
+            cleanup::remove_datapath(pin_dir)?;
+        }
+        return begun.map(|_| ExitCode::FAILURE);
+    };
     info!("tables take {} MiB of kernel memory", sizes.memory() >> 20);
     let mut proxy = Proxy::new(args, &mut datapath, network, reader, health);
     if let Err(error) = proxy.set_up(model, state) {
         if fresh {
-            cleanup::remove_datapath(&args.places.pin_dir)?;
+            cleanup::remove_datapath(pin_dir)?;
         }
         return Err(error);
     }
@@ -130,6 +135,23 @@ async fn serve(args: &RunArgs) -> anyhow::Result<ExitCode> {
     }
     info!("ends; the datapath stays and forwards (`svcproxy --cleanup` removes it)");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Has the kernel verify the programs while the manifests are read; both take long. `None` when these have errors.
+fn begin<T>(
+    pin_dir: &Path,
+    sizes: &Sizes,
+    read: impl FnOnce() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<Option<(Datapath, T)>> {
+    thread::scope(|scope| {
+        let loading = scope.spawn(|| Datapath::begin(pin_dir, sizes));
+        let read = read();
+        let datapath = loading.join().expect("it does not panic");
+        match read? {
+            Some(read) => Ok(Some((datapath?, read))),
+            None => Ok(None),
+        }
+    })
 }
 
 /// Packets that the programs leave to the kernel's routing need it to forward.
