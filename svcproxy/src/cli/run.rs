@@ -17,9 +17,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-use super::{RunArgs, changes::Reader, cleanup, lock::Lock, network::NodeNetwork, proxy::Proxy};
+use super::{RunArgs, changes::Reader, cleanup, heap, lock::Lock, network::NodeNetwork, proxy::Proxy};
 use crate::{
-    datapath::{Datapath, Sizes, preflight},
+    datapath::{Datapath, links, preflight},
     health::{Health, ProxyServer},
     state::State,
     watch::Manifests,
@@ -100,7 +100,17 @@ async fn serve(args: &RunArgs) -> anyhow::Result<ExitCode> {
         warn!("{map} keeps the {entries} entries it was made with; `svcproxy --cleanup` first to change that");
     }
     let fresh = !Datapath::is_pinned(pin_dir);
-    let begun = begin(pin_dir, &sizes, || reader.read(&loaded.state));
+    let hooks = links::Mode::from(args.mode).hooks(network.listed());
+    let begun = thread::scope(|scope| {
+        // The kernel verifies programs while the manifests are read: both take long.
+        let loading = scope.spawn(|| Datapath::begin(pin_dir, &sizes, &hooks));
+        let read = reader.read(&loaded.state);
+        let datapath = loading.join().expect("it does not panic");
+        match read? {
+            Some(read) => Ok(Some((datapath?, read))),
+            None => Ok(None),
+        }
+    });
     let Ok(Some((mut datapath, (model, state)))) = begun else {
         if fresh {
             cleanup::remove_datapath(pin_dir)?;
@@ -115,6 +125,7 @@ async fn serve(args: &RunArgs) -> anyhow::Result<ExitCode> {
         }
         return Err(error);
     }
+    heap::trim();
     proxy.follow_endpoints().await;
     preflight_forwarding();
     info!("ready");
@@ -135,23 +146,6 @@ async fn serve(args: &RunArgs) -> anyhow::Result<ExitCode> {
     }
     info!("ends; the datapath stays and forwards (`svcproxy --cleanup` removes it)");
     Ok(ExitCode::SUCCESS)
-}
-
-/// Has the kernel verify the programs while the manifests are read; both take long. `None` when these have errors.
-fn begin<T>(
-    pin_dir: &Path,
-    sizes: &Sizes,
-    read: impl FnOnce() -> anyhow::Result<Option<T>>,
-) -> anyhow::Result<Option<(Datapath, T)>> {
-    thread::scope(|scope| {
-        let loading = scope.spawn(|| Datapath::begin(pin_dir, sizes));
-        let read = read();
-        let datapath = loading.join().expect("it does not panic");
-        match read? {
-            Some(read) => Ok(Some((datapath?, read))),
-            None => Ok(None),
-        }
-    })
 }
 
 /// Packets that the programs leave to the kernel's routing need it to forward.

@@ -118,23 +118,26 @@ impl Datapath {
     ///
     /// When the kernel refuses, or when the pinned maps are of another layout.
     pub fn load(pin_dir: Option<&Path>, sizes: &Sizes) -> Result<Self, DatapathError> {
+        let mut programs = Self::attached(&Hook::ALL);
+        programs.extend(Maps::SUCCESSORS);
         let mut datapath = Self::with_maps(pin_dir, sizes)?;
-        datapath.load_programs(&Self::programs())?;
+        datapath.load_programs(&programs)?;
         datapath.complete()?;
         Ok(datapath)
     }
 
-    /// [`load`](Self::load) as far as is needed to attach; [`complete`](Self::complete) follows. Over the maps of an
-    /// earlier run that is all: what its programs do, those that replace them must do from the first packet on. On a
-    /// first start plain packets need not wait for the programs that take the rest, which are most of the work.
+    /// [`load`](Self::load) as far as is needed to attach to these hooks and to sockets; [`complete`](Self::complete)
+    /// follows. Over the maps of an earlier run that includes the successors: all that its programs do, those that
+    /// replace them must do from the first packet on. On a first start plain packets need not wait for the programs that
+    /// take the others, which are most of the work.
     ///
     /// # Errors
     ///
     /// As [`load`](Self::load).
-    pub fn begin(pin_dir: &Path, sizes: &Sizes) -> Result<Self, DatapathError> {
-        let mut programs = Self::programs();
-        if !Self::is_pinned(pin_dir) {
-            programs.retain(|program| !Maps::SUCCESSORS.contains(program));
+    pub fn begin(pin_dir: &Path, sizes: &Sizes, hooks: &[Hook]) -> Result<Self, DatapathError> {
+        let mut programs = Self::attached(hooks);
+        if Self::is_pinned(pin_dir) {
+            programs.extend(Maps::SUCCESSORS);
         }
         let mut datapath = Self::with_maps(Some(pin_dir), sizes)?;
         datapath.load_programs(&programs)?;
@@ -216,11 +219,10 @@ impl Datapath {
             .map_err(|source| DatapathError::Program { program, source })
     }
 
-    /// Names of all programs that are attached or gone on to.
-    fn programs() -> Vec<&'static str> {
-        let hooks = Hook::ALL.map(Hook::program);
+    /// Names of the programs that are attached to hooks and to sockets.
+    fn attached(hooks: &[Hook]) -> Vec<&'static str> {
         let sockets = SocketHook::ALL.map(SocketHook::program);
-        hooks.into_iter().chain(Maps::SUCCESSORS).chain(sockets).collect()
+        hooks.iter().map(|hook| hook.program()).chain(sockets).collect()
     }
 
     /// Loads a program that others go on to, and tells them.
