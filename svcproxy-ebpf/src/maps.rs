@@ -40,7 +40,7 @@ const SOURCE_RANGES: usize = 65_536;
 const FRAGMENTS: usize = 8_192;
 /// Sockets of this node and the Services they use, two entries each.
 const SOCKETS: usize = 65_536;
-/// Memory that the daemon maps into its own: it writes a slot without a system call.
+/// Memory that the daemon maps into its own: it reads and writes an element without a system call.
 const SHARED: usize = BPF_F_MMAPABLE as usize;
 /// Memory only for entries that exist: these maps change with the manifests, not with packets.
 const SPARSE: usize = BPF_F_NO_PREALLOC as usize;
@@ -130,7 +130,7 @@ pub(crate) static INTERFACES: HashMap<u32, Interface, INTERFACES_MAX, SPARSE> = 
 
 /// Addresses that can matter, see [`svcproxy_common::known`].
 #[btf_map(name = "known")]
-static KNOWN: Array<u64, { WORDS as usize }> = Array::new();
+static KNOWN: Array<u64, { WORDS as usize }, SHARED> = Array::new();
 
 /// Packets by [`Reason`].
 #[btf_map(name = "reasons")]

@@ -38,17 +38,22 @@ impl Lab {
 
     /// Starts svcproxy in the node with flags of one's own and waits until it is ready.
     pub fn start_daemon_with(&self, flags: &[&str]) -> Result<Daemon> {
+        let mut daemon = self.launch_daemon(flags)?;
+        daemon.wait_ready()?;
+        Ok(daemon)
+    }
+
+    /// Starts svcproxy in the node and does not wait.
+    pub fn launch_daemon(&self, flags: &[&str]) -> Result<Daemon> {
         let log = self.directory().join("daemon.log");
         let output = File::create(&log)?;
         let mut command = self.daemon_command(flags, &self.place_flags())?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         detach(&mut command);
-        let mut daemon = Daemon {
+        Ok(Daemon {
             child: self.node.spawn(&mut command)?,
             log,
-        };
-        daemon.wait_ready()?;
-        Ok(daemon)
+        })
     }
 
     /// Runs svcproxy in the node until it ends by itself: its exit status, and what it said.
@@ -191,7 +196,8 @@ impl Daemon {
         self.signal(Signal::SIGTERM)
     }
 
-    fn wait_ready(&mut self) -> Result<()> {
+    /// Waits until it is ready.
+    pub fn wait_ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while !self.log().lines().any(|line| line.ends_with(" ready")) {
             if let Some(status) = self.child.try_wait()? {

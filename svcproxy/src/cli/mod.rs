@@ -5,6 +5,7 @@ mod check;
 mod cleanup;
 pub mod explain;
 pub mod get;
+mod heap;
 mod lock;
 mod network;
 mod node;

@@ -72,7 +72,8 @@ impl<'a> Proxy<'a> {
     }
 
     /// Programs the maps, then attaches to the listed interfaces and the node's sockets: to all of them, or to none that
-    /// was not attached before. Those of pods follow.
+    /// was not attached before. Those of pods follow, then the programs for packets that are not plain: healthy is what
+    /// takes all.
     pub(super) fn set_up(&mut self, model: Model, memory: Memory) -> anyhow::Result<()> {
         self.apply(model, memory)?;
         let dir = self.links_dir();
@@ -81,7 +82,8 @@ impl<'a> Proxy<'a> {
         let attached = listed.and_then(|on_xdp| {
             self.on_xdp = on_xdp;
             self.attach_to_sockets()?;
-            self.attach_to_pods()
+            self.attach_to_pods()?;
+            Ok(self.datapath.complete()?)
         });
         if attached.is_err() {
             links::keep_only(&dir, &before)?;

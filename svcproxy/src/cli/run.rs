@@ -1,13 +1,14 @@
 //! `svcproxy --iface … -f …`: reads the manifests, brings the datapath to what they say, stays to keep it so.
 //!
-//! In this order: nothing is touched before all input is read and valid, nothing is attached before the maps hold
-//! the plan, and what was assigned is on disk before a packet can depend on it.
+//! In this order: nothing of a running datapath is touched before all input is read and valid, nothing is attached
+//! before the maps hold the plan, and what was assigned is on disk before a packet can depend on it.
 
 use std::{
     io::IsTerminal as _,
     path::Path,
     process::ExitCode,
     sync::Arc,
+    thread,
     time::{Duration, SystemTime},
 };
 
@@ -19,9 +20,9 @@ use tokio::{
 use tracing::{info, warn};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-use super::{RunArgs, changes::Reader, cleanup, lock::Lock, network::NodeNetwork, proxy::Proxy};
+use super::{RunArgs, changes::Reader, cleanup, heap, lock::Lock, network::NodeNetwork, proxy::Proxy};
 use crate::{
-    datapath::{Datapath, preflight},
+    datapath::{Datapath, links, preflight},
     health::{Health, ProxyServer},
     manifest::Changed,
     state::State,
@@ -92,28 +93,43 @@ async fn serve(args: &RunArgs) -> anyhow::Result<ExitCode> {
     // Listens before it reads: what changes in between is read again.
     let mut manifests = Manifests::watch(&args.input.filenames);
     let mut reader = Reader::new(args);
-    let Some((model, memory)) = reader.read(&Changed::Anything, &loaded.state)? else {
-        return Ok(ExitCode::FAILURE);
-    };
     let network = NodeNetwork::open(args).await?;
 
-    if preflight::pin_dir(&args.places.pin_dir)? {
+    let pin_dir = &args.places.pin_dir;
+    if preflight::pin_dir(pin_dir)? {
         info!("mounted a bpffs at /sys/fs/bpf");
     }
     let sizes = args.sizes.sizes();
-    for (map, entries) in sizes.kept(&args.places.pin_dir) {
+    for (map, entries) in sizes.kept(pin_dir) {
         warn!("{map} keeps the {entries} entries it was made with; `svcproxy --cleanup` first to change that");
     }
-    let fresh = !Datapath::is_pinned(&args.places.pin_dir);
-    let mut datapath = Datapath::load(Some(&args.places.pin_dir), &sizes)?;
+    let fresh = !Datapath::is_pinned(pin_dir);
+    let hooks = links::Mode::from(args.mode).hooks(network.listed());
+    let begun = thread::scope(|scope| {
+        // The kernel verifies programs while the manifests are read: both take long.
+        let loading = scope.spawn(|| Datapath::begin(pin_dir, &sizes, &hooks));
+        let read = reader.read(&Changed::Anything, &loaded.state);
+        let datapath = loading.join().expect("it does not panic");
+        match read? {
+            Some(read) => Ok(Some((datapath?, read))),
+            None => Ok(None),
+        }
+    });
+    let Ok(Some((mut datapath, (model, memory)))) = begun else {
+        if fresh {
+            cleanup::remove_datapath(pin_dir)?;
+        }
+        return begun.map(|_| ExitCode::FAILURE);
+    };
     info!("tables take {} MiB of kernel memory", sizes.memory() >> 20);
     let mut proxy = Proxy::new(args, &mut datapath, network, reader, health);
     if let Err(error) = proxy.set_up(model, memory) {
         if fresh {
-            cleanup::remove_datapath(&args.places.pin_dir)?;
+            cleanup::remove_datapath(pin_dir)?;
         }
         return Err(error);
     }
+    heap::trim();
     proxy.follow_endpoints().await;
     preflight_forwarding();
     info!("ready");

@@ -1,19 +1,17 @@
 //! How this kernel counts jiffies: the two constants with which the programs turn them into seconds.
 
-use std::{
-    thread::sleep,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use aya::{
     EbpfLoader,
-    programs::{TestRun as _, TestRunOptions, Xdp},
+    programs::{ProgramError, TestRun as _, TestRunOptions, Xdp},
 };
+use nix::time::{ClockId, clock_getres};
 
-use super::{DatapathError, Maps, object::OBJECT};
-
-/// Values of CONFIG_HZ (kernel/Kconfig.hz).
-const HZ: [u64; 4] = [100, 250, 300, 1000];
+use super::{
+    DatapathError,
+    object::{OBJECT, Sizes},
+};
 
 /// What the programs need to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,27 +30,23 @@ struct Sample {
 }
 
 impl Clock {
-    /// Measures for some tens of milliseconds, with a copy of the programs that has maps of hardly any size.
-    pub(super) fn measure() -> Result<Self, DatapathError> {
-        let mut loader = EbpfLoader::new();
-        for name in Maps::NAMES {
-            if name != "layout" && name != "reasons" {
-                loader.map_max_entries(name, 16);
-            }
-        }
+    /// Reads both clocks at the next tick, with a copy of the programs that has maps of hardly any size.
+    pub(super) fn measure(loader: &mut EbpfLoader<'_>) -> Result<Self, DatapathError> {
+        // A tick is how far the coarse clocks resolve (`posix_get_coarse_res`, kernel/time/posix-timers.c).
+        let resolution = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_err(std::io::Error::from);
+        let resolution = resolution.map_err(|error| DatapathError::Clock(error.to_string()))?;
+        let tick = Duration::from(resolution);
+        Sizes::LEAST.set(loader);
         let mut object = loader.load(OBJECT)?;
-        let program: &mut Xdp = object
-            .program_mut("svcproxy_clock")
-            .expect("the object has this program")
-            .try_into()
-            .map_err(|source| DatapathError::Program {
-                program: "svcproxy_clock",
-                source,
-            })?;
         let failed = |source| DatapathError::Program {
             program: "svcproxy_clock",
             source,
         };
+        let program: Result<&mut Xdp, ProgramError> = object
+            .program_mut("svcproxy_clock")
+            .expect("the object has this program")
+            .try_into();
+        let program = program.map_err(failed)?;
         program.load().map_err(failed)?;
         let sample = || -> Result<Sample, DatapathError> {
             let mut out = [0; 64];
@@ -68,44 +62,32 @@ impl Clock {
                 nanoseconds: number(8),
             })
         };
-        let start = Instant::now();
-        // At a tick, both: a tick more or less among eight is the difference between 250 and 300 a second.
-        let tick = || -> Result<Sample, DatapathError> {
-            let before = sample()?;
-            loop {
-                let after = sample()?;
-                if after.jiffies != before.jiffies {
-                    return Ok(after);
-                }
-                if start.elapsed() > Duration::from_secs(2) {
-                    return Err(DatapathError::Clock(format!(
-                        "jiffies stand still at {}",
-                        after.jiffies
-                    )));
-                }
-            }
-        };
-        let first = tick()?;
+        let (start, before) = (Instant::now(), sample()?);
         loop {
-            sleep(Duration::from_millis(10));
-            let last = tick()?;
-            if last.jiffies - first.jiffies >= 16 {
-                return Ok(Self::between(first, last));
+            let now = sample()?;
+            if now.jiffies != before.jiffies {
+                return Self::of(tick, now);
+            }
+            if start.elapsed() > Duration::from_secs(2) {
+                return Err(DatapathError::Clock(format!("jiffies stand still at {}", now.jiffies)));
             }
         }
     }
 
-    fn between(first: Sample, last: Sample) -> Self {
-        let (jiffies, nanoseconds) = (last.jiffies - first.jiffies, last.nanoseconds - first.nanoseconds);
-        let measured = jiffies * 1_000_000_000 / nanoseconds;
-        let hz = HZ
-            .into_iter()
-            .min_by_key(|hz| hz.abs_diff(measured))
-            .expect("HZ is not empty");
-        Self {
-            seconds_per_jiffy_32: (1 << 32) / hz,
-            jiffies_at_zero: last.jiffies - (u128::from(last.nanoseconds) * u128::from(hz) / 1_000_000_000) as u64,
-        }
+    /// From the length of a tick, and the clocks just after one.
+    fn of(tick: Duration, at: Sample) -> Result<Self, DatapathError> {
+        /// More than any CONFIG_HZ (kernel/Kconfig.hz, and 1200 on Alpha).
+        const MOST: u128 = 2000;
+
+        let second = Duration::from_secs(1).as_nanos();
+        // The kernel has rounded a tick to nanoseconds: 3 333 333 are 300 a second.
+        let hz = (second + tick.as_nanos() / 2).checked_div(tick.as_nanos());
+        let hz = hz.filter(|hz| (1..=MOST).contains(hz));
+        let hz = hz.ok_or_else(|| DatapathError::Clock(format!("{tick:?} is no tick")))?;
+        Ok(Self {
+            seconds_per_jiffy_32: (1 << 32) / hz as u64,
+            jiffies_at_zero: at.jiffies - (u128::from(at.nanoseconds) * hz / second) as u64,
+        })
     }
 }
 
@@ -113,22 +95,30 @@ impl Clock {
 mod tests {
     use super::*;
 
+    /// 50 seconds after zero of CLOCK_MONOTONIC, which was not that of the jiffies.
+    fn clock(tick: u64, hz: u64) -> Result<Clock, DatapathError> {
+        let at = Sample {
+            jiffies: 4_294_900_000 + 50 * hz,
+            nanoseconds: 50_000_000_000,
+        };
+        Clock::of(Duration::from_nanos(tick), at)
+    }
+
     #[test]
-    fn hz_is_rounded_to_a_possible_value() {
-        // first, last: (jiffies, ms); expected HZ
-        for (first, last, hz) in [
-            ((4_294_900_000, 1_000), (4_294_900_012, 1_049), 250),
-            ((4_294_900_000, 1_000), (4_294_900_009, 1_091), 100),
-            ((4_294_900_000, 1_000), (4_294_900_020, 1_020), 1000),
-        ] {
-            let sample = |(jiffies, ms): (u64, u64)| Sample {
-                jiffies,
-                nanoseconds: ms * 1_000_000,
+    fn every_tick_of_a_kernel_is_known() {
+        for (tick, hz) in [(10_000_000, 100), (4_000_000, 250), (3_333_333, 300), (1_000_000, 1000)] {
+            let expected = Clock {
+                seconds_per_jiffy_32: (1 << 32) / hz,
+                jiffies_at_zero: 4_294_900_000,
             };
-            let clock = Clock::between(sample(first), sample(last));
-            assert_eq!(clock.seconds_per_jiffy_32, (1 << 32) / hz);
-            let seconds = ((last.0 - clock.jiffies_at_zero) * clock.seconds_per_jiffy_32) >> 32;
-            assert!(seconds.abs_diff(1) <= 1, "{seconds}");
+            assert_eq!(clock(tick, hz).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_no_tick_is_refused() {
+        for tick in [0, 1, 3_000_000_000] {
+            assert!(matches!(clock(tick, 250), Err(DatapathError::Clock(_))));
         }
     }
 }

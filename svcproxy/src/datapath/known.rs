@@ -1,23 +1,20 @@
 //! The bit map of addresses that can matter ([`svcproxy_common::known`]): bits are set before what they stand for is
 //! put into another map, and cleared some time after nothing stands for them any more.
 
-use aya::{
-    Pod,
-    maps::{Array, MapData},
-};
+use aya::Pod;
 use svcproxy_common::{
     abi::{FlowEntry, FlowKey, NetworkAddress, ServiceKey, SourceRange},
     known::{self, Bit, WORDS},
 };
 
-use super::{DatapathError, Family, MapKeys, Maps, entries};
+use super::{DatapathError, Family, MapKeys, Maps, entries, shared::SharedArray};
 use crate::plan::{FamilyStep, MapAddress, Step};
 
 type Result<T> = std::result::Result<T, DatapathError>;
 
 /// The map, and what it holds.
 pub(super) struct Known {
-    map: Array<MapData, u64>,
+    map: SharedArray<u64>,
     words: Vec<u64>,
     /// Whether bits may be set that stand for nothing any more.
     outdated: bool,
@@ -25,12 +22,11 @@ pub(super) struct Known {
 
 impl Known {
     /// Over the map as it is.
-    pub(super) fn new(map: Array<MapData, u64>) -> Result<Self> {
-        let word = |index| map.get(&index, 0).map_err(DatapathError::map("known"));
-        let words = (0..WORDS).map(word).collect::<Result<_>>()?;
+    pub(super) fn new(map: SharedArray<u64>) -> Result<Self> {
+        let words = map.window(0..WORDS)?;
         Ok(Self {
+            words: (0..WORDS).map(|index| words.get(index)).collect(),
             map,
-            words,
             outdated: false,
         })
     }
@@ -48,12 +44,15 @@ impl Known {
     }
 
     fn write(&mut self, words: Vec<u64>) -> Result<()> {
-        for ((index, new), old) in (0..).zip(&words).zip(&self.words) {
-            if new != old {
-                self.map.set(index, new, 0).map_err(DatapathError::map("known"))?;
+        if words != self.words {
+            let shared = self.map.window(0..WORDS)?;
+            for ((index, new), old) in (0..).zip(&words).zip(&self.words) {
+                if new != old {
+                    shared.set(index, *new);
+                }
             }
+            self.words = words;
         }
-        self.words = words;
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The same handles serve the daemon (over the maps it loaded) and `svcproxy get` (over the pins).
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, path::Path};
 
 use aya::{
     Ebpf,
@@ -22,8 +22,8 @@ mod elements;
 pub use self::elements::entries;
 pub(super) use self::elements::{delete, is_gone};
 use self::elements::{delete_prefixes, prefixes, put, put_prefixes};
-use super::{DatapathError, grace, known::Known, slots::Slots};
-use crate::plan::{Diff, FamilyMaps, FamilyStep, MapContents, Step, sets_of};
+use super::{DatapathError, grace, known::Known, shared::SharedArray};
+use crate::plan::{Diff, FamilyMaps, FamilyStep, MapContents, SlotRun, Step, sets_of};
 
 type Result<T> = std::result::Result<T, DatapathError>;
 
@@ -35,8 +35,7 @@ pub struct Maps {
     pub v6: Family<V6Addr>,
     config_v4: Array<MapData, Config<V4Addr>>,
     config_v6: Array<MapData, Config<V6Addr>>,
-    /// `backend_slots`
-    pub slots: Slots,
+    slots: SharedArray<u32>,
     /// `interfaces`, by ifindex.
     pub interfaces: HashMap<MapData, u32, Interface>,
     /// `programs`, by the order of [`Maps::SUCCESSORS`].
@@ -183,10 +182,10 @@ impl Maps {
             v6: Family::from_source(&mut source)?,
             config_v4: typed("config_v4", source("config_v4"))?,
             config_v6: typed("config_v6", source("config_v6"))?,
-            slots: slots(source("backend_slots")?)?,
+            slots: SharedArray::new("backend_slots", source("backend_slots")?)?,
             interfaces: typed("interfaces", source("interfaces"))?,
             successors: typed("programs", source("programs"))?,
-            known: Known::new(typed("known", source("known"))?)?,
+            known: Known::new(SharedArray::new("known", source("known")?)?)?,
             reasons: typed("reasons", source("reasons"))?,
             layout: typed("layout", source("layout"))?,
         })
@@ -197,16 +196,17 @@ impl Maps {
         let (v4, v6) = (self.v4.contents(&self.config_v4)?, self.v6.contents(&self.config_v6)?);
         let entries = v4.services.values().chain(v6.services.values());
         let regions = entries.flat_map(sets_of).filter(|set| set.slot_count > 0);
-        let regions = regions.map(|set| set.slot_offset..set.slot_offset.saturating_add(set.slot_count));
-        let regions: BTreeMap<u32, _> = regions.map(|region| (region.start, region)).collect();
+        let regions: BTreeMap<u32, u32> = regions
+            .map(|set| (set.slot_offset, set.slot_offset + set.slot_count))
+            .collect();
         let mut slots = BTreeMap::new();
-        let end = regions.values().map(|region| region.end).max();
-        if let (Some((start, _)), Some(end)) = (regions.first_key_value(), end) {
-            let window = self.slots.window(*start..end).map_err(of_slots)?;
-            for (offset, region) in regions {
-                let values: Option<Arc<[u32]>> = region.map(|index| window.get(index)).collect();
-                slots.insert(offset, values.ok_or_else(no_slot)?);
-            }
+        if let Some(all) = hull(regions.iter().map(|(start, end)| *start..*end)) {
+            let shared = self.slots.window(all)?;
+            let values = |range: Range<u32>| range.map(|index| shared.get(index)).collect();
+            slots = regions
+                .into_iter()
+                .map(|(start, end)| (start, values(start..end)))
+                .collect();
         }
         Ok(MapContents { v4, v6, slots })
     }
@@ -225,22 +225,25 @@ impl Maps {
             match step {
                 Step::V4(step) => self.v4.apply(step, &mut self.config_v4)?,
                 Step::V6(step) => self.v6.apply(step, &mut self.config_v6)?,
-                Step::WriteSlots(runs) => {
-                    for run in runs {
-                        let end = run.offset.saturating_add(run.values.len() as u32);
-                        let window = self.slots.window(run.offset..end).map_err(of_slots)?;
-                        if !(run.offset..)
-                            .zip(&run.values)
-                            .all(|(index, value)| window.set(index, *value))
-                        {
-                            return Err(no_slot());
-                        }
-                    }
-                }
+                Step::WriteSlots(runs) => self.write_slots(runs)?,
             }
         }
         if in_use {
             grace::wait();
+        }
+        Ok(())
+    }
+
+    fn write_slots(&self, runs: &[SlotRun]) -> Result<()> {
+        let ranges = runs.iter().map(|run| run.offset..run.offset + run.values.len() as u32);
+        let Some(all) = hull(ranges) else {
+            return Ok(());
+        };
+        let shared = self.slots.window(all)?;
+        for run in runs {
+            for (index, value) in (run.offset..).zip(&run.values) {
+                shared.set(index, *value);
+            }
         }
         Ok(())
     }
@@ -258,20 +261,9 @@ impl Maps {
     }
 }
 
-/// The slots as memory; the programs keep the map.
-fn slots(map: Map) -> Result<Slots> {
-    match map {
-        Map::Array(data) => Slots::new(data).map_err(of_slots),
-        _ => Err(no_slot()),
-    }
-}
-
-fn no_slot() -> DatapathError {
-    of_slots(std::io::ErrorKind::InvalidInput.into())
-}
-
-fn of_slots(error: std::io::Error) -> DatapathError {
-    DatapathError::io(Path::new("backend_slots"))(error)
+/// The least range that has all of these in it.
+fn hull(ranges: impl Iterator<Item = Range<u32>>) -> Option<Range<u32>> {
+    ranges.reduce(|all, range| all.start.min(range.start)..all.end.max(range.end))
 }
 
 impl<A: MapKeys> Family<A>

@@ -15,7 +15,7 @@ mod maps;
 mod object;
 pub mod preflight;
 pub mod rehearsal;
-mod slots;
+mod shared;
 pub mod sockets;
 mod stale;
 pub mod sweep;

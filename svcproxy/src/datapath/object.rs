@@ -38,6 +38,26 @@ pub struct Sizes {
 }
 
 impl Sizes {
+    /// Those of hardly any room.
+    pub(super) const LEAST: Self = Self {
+        flows: 16,
+        pending: 16,
+        affinity: 16,
+        sockets: 16,
+        services: 16,
+        backends: 16,
+        slots: 16,
+    };
+
+    /// Sets the sizes of maps.
+    pub(super) fn set(&self, loader: &mut EbpfLoader<'_>) {
+        for name in Maps::NAMES {
+            if let Some(entries) = self.of(name) {
+                loader.map_max_entries(name, entries);
+            }
+        }
+    }
+
     fn of(&self, name: &str) -> Option<u32> {
         match name.trim_end_matches("_v4").trim_end_matches("_v6") {
             "flows" => Some(self.flows),
@@ -98,25 +118,60 @@ impl Datapath {
     ///
     /// When the kernel refuses, or when the pinned maps are of another layout.
     pub fn load(pin_dir: Option<&Path>, sizes: &Sizes) -> Result<Self, DatapathError> {
+        let mut programs = Self::attached(&Hook::ALL);
+        programs.extend(Maps::SUCCESSORS);
         let mut datapath = Self::with_maps(pin_dir, sizes)?;
-        // The kernel takes the better part of a second to verify them all, and does so on as many processors as ask.
-        let programs = Self::programs();
+        datapath.load_programs(&programs)?;
+        datapath.complete()?;
+        Ok(datapath)
+    }
+
+    /// [`load`](Self::load) as far as is needed to attach to these hooks and to sockets; [`complete`](Self::complete)
+    /// follows. Over the maps of an earlier run that includes the successors: all that its programs do, those that
+    /// replace them must do from the first packet on. On a first start plain packets need not wait for the programs that
+    /// take the others, which are most of the work.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn begin(pin_dir: &Path, sizes: &Sizes, hooks: &[Hook]) -> Result<Self, DatapathError> {
+        let mut programs = Self::attached(hooks);
+        if Self::is_pinned(pin_dir) {
+            programs.extend(Maps::SUCCESSORS);
+        }
+        let mut datapath = Self::with_maps(Some(pin_dir), sizes)?;
+        datapath.load_programs(&programs)?;
+        Ok(datapath)
+    }
+
+    /// Loads what is not loaded yet, and has the programs go on to their successors.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn complete(&mut self) -> Result<(), DatapathError> {
+        self.load_programs(&Maps::SUCCESSORS)?;
+        Maps::SUCCESSORS
+            .into_iter()
+            .try_for_each(|program| self.announce_successor(program))
+    }
+
+    /// Loads those of these programs that are not loaded yet. The kernel takes the better part of a second to verify
+    /// them all, and does so on as many processors as ask.
+    fn load_programs(&mut self, programs: &[&'static str]) -> Result<(), DatapathError> {
         thread::scope(|scope| {
-            let loading: Vec<_> = datapath
+            let loading: Vec<_> = self
                 .ebpf
                 .programs_mut()
-                .filter_map(|(name, program)| Some((*programs.iter().find(|known| **known == name)?, program)))
+                .filter(|(_, program)| program.fd().is_err())
+                .filter_map(|(name, program)| Some((*programs.iter().find(|wanted| **wanted == name)?, program)))
                 .map(|(name, program)| (name, scope.spawn(|| load(program))))
                 .collect();
             loading.into_iter().try_for_each(|(program, loading)| {
                 let loaded = loading.join().expect("it does not panic");
                 loaded.map_err(|source| DatapathError::Program { program, source })
             })
-        })?;
-        for program in Maps::SUCCESSORS {
-            datapath.announce_successor(program)?;
-        }
-        Ok(datapath)
+        })
     }
 
     /// The program that takes incoming packets at tc, alone and in private maps.
@@ -138,18 +193,17 @@ impl Datapath {
             // Ends here when the layout is another's: nothing has been touched yet.
             Maps::pinned(dir)?;
         }
-        let clock = Clock::measure()?;
         let namespace = sockets::own_namespace()?;
+        // One loader for both: a new one reads all types of the kernel, for some 50 ms.
         let mut loader = EbpfLoader::new();
+        let clock = Clock::measure(&mut loader)?;
         loader
             .override_global("SECONDS_PER_JIFFY_32", &clock.seconds_per_jiffy_32, true)
             .override_global("JIFFIES_AT_ZERO", &clock.jiffies_at_zero, true)
             .override_global("NETNS_COOKIE", &namespace, true);
-        for name in Maps::NAMES {
-            if let Some(entries) = sizes.of(name) {
-                loader.map_max_entries(name, entries);
-            }
-            if let Some(dir) = pin_dir {
+        sizes.set(&mut loader);
+        if let Some(dir) = pin_dir {
+            for name in Maps::NAMES {
                 loader.map_pin_path(name, dir.join(name));
             }
         }
@@ -165,11 +219,10 @@ impl Datapath {
             .map_err(|source| DatapathError::Program { program, source })
     }
 
-    /// Names of all programs that are attached or gone on to.
-    fn programs() -> Vec<&'static str> {
-        let hooks = Hook::ALL.map(Hook::program);
+    /// Names of the programs that are attached to hooks and to sockets.
+    fn attached(hooks: &[Hook]) -> Vec<&'static str> {
         let sockets = SocketHook::ALL.map(SocketHook::program);
-        hooks.into_iter().chain(Maps::SUCCESSORS).chain(sockets).collect()
+        hooks.iter().map(|hook| hook.program()).chain(sockets).collect()
     }
 
     /// Loads a program that others go on to, and tells them.

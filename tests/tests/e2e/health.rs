@@ -13,11 +13,11 @@ use svcproxy_tests::{lab::Lab, namespace::Namespace, topology::NODE};
 
 use crate::network::{bare, eventually};
 
-const HEALTHZ: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10256);
+pub(crate) const HEALTHZ: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10256);
 const PORT: u16 = 32_000;
 
 /// Status and body of a `GET` in a namespace; `None` when nobody listens.
-fn get(from: &Namespace, target: SocketAddr, path: &str) -> Option<(u16, String)> {
+pub(crate) fn get(from: &Namespace, target: SocketAddr, path: &str) -> Option<(u16, String)> {
     from.enter(|| {
         let mut stream = TcpStream::connect(target).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;

@@ -110,6 +110,7 @@ fn a_broken_manifest_is_pointed_at() {
     let (status, said) = lab.run_daemon(&["--iface", "eth0"]).unwrap();
     assert!(!status.success());
     assert!(said.contains("bad.yaml") && said.contains("Bad_Name"), "{said}");
+    assert!(!lab.pin_dir().exists(), "a refused start leaves no map");
 }
 
 /// An object with the program `return XDP_PASS`.

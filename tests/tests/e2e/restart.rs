@@ -1,6 +1,11 @@
 //! The daemon comes and goes; connections, addresses and the datapath stay.
 
-use std::{thread, time::Duration};
+use std::{
+    net::{SocketAddr, TcpStream, UdpSocket},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
 
 use svcproxy_tests::{
     client::{self, Connection},
@@ -9,8 +14,9 @@ use svcproxy_tests::{
 };
 
 use crate::{
+    health::{HEALTHZ, get},
     over_xdp_and_tc,
-    scenario::{HTTP, Scenario, ask, assert_answered_by, kubia, pods, topology},
+    scenario::{ECHO, HTTP, Scenario, ask, assert_answered_by, kubia, pods, topology},
 };
 
 over_xdp_and_tc!(
@@ -19,6 +25,8 @@ over_xdp_and_tc!(
     a_pod_is_replaced_behind_its_service,
     the_daemon_may_be_killed,
     connections_outlive_a_change_of_hooks,
+    pieces_are_put_together_throughout_a_restart,
+    plain_packets_do_not_wait_for_the_rest,
 );
 
 /// A download of four seconds, the daemon stopped and started again in its midst.
@@ -109,6 +117,67 @@ fn the_daemon_may_be_killed(mode: &str) {
     assert_eq!(lab.cluster_ips("default/kubia").unwrap(), ips);
     for target in targets {
         assert_answered_by(&ask(&lab, target, 90), &names);
+    }
+}
+
+/// Datagrams in pieces, one after another: programs take them that are not attached themselves.
+fn pieces_are_put_together_throughout_a_restart(mode: &str) {
+    let Scenario { daemon, lab, ips } = Scenario::new(mode);
+    let (lab, restarted) = (&lab, &AtomicBool::new(false));
+    thread::scope(|scope| {
+        let senders = ips.map(|ip| scope.spawn(move || lab.client.enter(|| exchange((ip, ECHO).into(), restarted))));
+        assert!(daemon.stop().unwrap().success());
+        let started = lab.start_daemon(mode);
+        restarted.store(true, Relaxed);
+        started.unwrap();
+        for sender in senders {
+            let answered = sender.join().unwrap();
+            assert!(answered > 100, "{answered} are too few for this test");
+        }
+    });
+}
+
+/// Sends datagrams in pieces, each of which must be answered, until `done`. Returns how many.
+fn exchange(target: SocketAddr, done: &AtomicBool) -> u32 {
+    let payload = [7; 4000];
+    client::udp(target, &payload).unwrap(); // neighbours are known now
+    let socket = UdpSocket::bind((if target.is_ipv4() { "0.0.0.0" } else { "::" }, 0)).unwrap();
+    socket.connect(target).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let mut answered = 0;
+    while !done.load(Relaxed) {
+        socket.send(&payload).unwrap();
+        let length = socket.recv(&mut [0; 8000]);
+        assert!(
+            length.is_ok(),
+            "none of {answered} datagrams was lost, but the next: {length:?}"
+        );
+        answered += 1;
+    }
+    answered
+}
+
+/// On a first start. It is healthy, and says that it is ready, when it takes all.
+fn plain_packets_do_not_wait_for_the_rest(mode: &str) {
+    let Scenario { daemon, lab, ips } = Scenario::new(mode);
+    assert!(daemon.stop().unwrap().success());
+    lab.cleanup().unwrap();
+    let mut daemon = lab.launch_daemon(&["--iface", "eth0", "--mode", mode]).unwrap();
+    let patience = Duration::from_millis(20);
+    while lab
+        .client
+        .enter(|| TcpStream::connect_timeout(&(ips[0], HTTP).into(), patience))
+        .is_err()
+    {
+        thread::sleep(Duration::from_millis(2));
+        assert!(!daemon.log().contains(" ready"), "no connection before it was ready");
+    }
+    let healthy = || get(&lab.node, HEALTHZ, "/healthz").unwrap().0;
+    assert_eq!(healthy(), 503, "{}", daemon.log());
+    daemon.wait_ready().unwrap();
+    assert_eq!(healthy(), 200, "{}", daemon.log());
+    for ip in ips {
+        lab.client.enter(|| client::udp((ip, ECHO).into(), &[7; 4000])).unwrap();
     }
 }
 
