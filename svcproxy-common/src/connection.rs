@@ -5,7 +5,7 @@
 //! one after the other and not one by the other: the kernel allows a chain of calls 512 bytes of stack in all.
 
 use crate::{
-    Opening, Packet, Reason, Table, Tables,
+    Opening, Packet, Reason, Route, Table, Tables,
     abi::{Address, Delivery, FlowEntry, FlowKey, FlowState},
     choice,
     flow::{self, Live, TcpFlags, Translation},
@@ -81,7 +81,7 @@ where
         entry.set_last_seen(now);
         // Routes and neighbours change: once a second each direction asks again.
         if !P::ROUTED && entry.delivery() != Delivery::RESET {
-            entry.set_next_hop(packet.route(Some(entry.src()), entry.dst()).next_hop);
+            entry.set_next_hop(route(packet, tables, Some(entry.src()), entry.dst()).next_hop);
         }
     }
     match peer {
@@ -104,6 +104,19 @@ where
         }
         Some(_) => Attended::Known(table),
     }
+}
+
+/// The way of a packet from `src`, or this node's own address, to `dst`.
+#[inline(always)]
+fn route<A, P, T>(packet: &P, tables: &T, src: Option<A>, dst: A) -> Route<A>
+where
+    A: Address,
+    P: Packet,
+    T: Tables<A>,
+{
+    // Only where it matters: to the verifier it is as much again.
+    let by_destination = P::PLAIN && tables.config().is_some_and(|config| config.routes_by_destination);
+    packet.route(src, dst, by_destination)
 }
 
 /// Whether neither direction was used for longer than the state allows.
@@ -154,7 +167,7 @@ where
     reply_key.dst = key.src;
     reply_key.dst_port = key.src_port;
     reply_key.protocol = key.protocol;
-    let route = packet.route((!*masquerade).then_some(key.src), reply_key.src);
+    let route = route(packet, tables, (!*masquerade).then_some(key.src), reply_key.src);
     // What this node delivers to itself keeps its client's address, as nothing behind the kernel's INPUT hook is
     // masqueraded.
     if *masquerade && !route.here {

@@ -1,5 +1,6 @@
 //! What the kernel knows of a rewritten packet: the next hop, from its routing and neighbour tables, and whether one of
-//! this node's own sockets is meant. Asked once per connection and second, never per packet.
+//! this node's own sockets is meant. Asked once per connection and second, never per packet; where routes depend on
+//! nothing but the destination, once per destination and second.
 
 use core::ffi::c_void;
 
@@ -15,7 +16,7 @@ use svcproxy_common::{
     flow::NextHop,
 };
 
-use crate::maps::INTERFACES;
+use crate::{clock, maps::INTERFACES};
 
 /// A question to the kernel's routing, in words: on the stack there is no room for it.
 #[btf_map(name = "fib_params")]
@@ -24,25 +25,132 @@ static PARAMS: PerCpuArray<[u32; size_of::<FibParams>() / size_of::<u32>()], 1> 
 /// `BPF_F_CURRENT_NETNS`: the namespace of the interface.
 const CURRENT_NETNS: u64 = u64::MAX;
 
-/// The route from `src`, or this node's own address, to `dst` for a packet that came in by `ifindex`.
+/// Answers that this processor remembers; a power of two.
+const ANSWERS_MAX: u32 = 1_024;
+
+/// What the kernel has answered, by a hash of the destination: another destination takes the place of an earlier one.
+/// Behind them one place for an answer that must not be remembered.
+#[btf_map(name = "fib_answers")]
+static ANSWERS: PerCpuArray<Answer, { ANSWERS_MAX as usize + 1 }> = PerCpuArray::new();
+
+/// What the kernel says of the way to a destination.
+#[repr(C)]
+struct Answer {
+    /// The question: destination, interface that the packet came in by, address family, whether the source was asked for.
+    dst: [u32; 4],
+    ingress_ifindex: u32,
+    family: u8,
+    asks_source: bool,
+    /// When it was answered, in seconds of CLOCK_MONOTONIC; the answer holds in that second. 0 for one to forget.
+    second: u32,
+    /// See [`Route::here`].
+    here: bool,
+    /// Whether there is a way. Else all that follows is [`NextHop::ROUTING`].
+    found: bool,
+    delivery: Delivery,
+    mtu: u16,
+    ifindex: u32,
+    source: [u32; 4],
+    dst_mac: [u8; 6],
+    src_mac: [u8; 6],
+}
+
+impl Answer {
+    /// This processor's own place for the answer about a destination, or for one to forget.
+    #[inline(always)]
+    fn place<A: Address>(dst: &A, remember: bool) -> Option<&'static mut Self> {
+        // Fibonacci hashing, as in `svcproxy_common::known`.
+        let hash = (dst.bits().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32 & (ANSWERS_MAX - 1);
+        let place = ANSWERS.get_ptr_mut(if remember { hash } else { ANSWERS_MAX });
+        // SAFETY: this CPU's own; programs of these types do not nest on one CPU.
+        place.map(|place| unsafe { &mut *place })
+    }
+
+    /// Whether it was given to this question in this second.
+    #[inline(always)]
+    fn is_about<A: Address>(&self, ifindex: u32, asks_source: bool, dst: &A, now: u32) -> bool {
+        let [a, b, c, d] = dst.fib();
+        // One comparison: the verifier follows each into all that comes after.
+        let difference = (self.second ^ now)
+            | (self.ingress_ifindex ^ ifindex)
+            | u32::from(self.family ^ A::AF)
+            | u32::from(self.asks_source ^ asks_source)
+            | (self.dst[0] ^ a)
+            | (self.dst[1] ^ b)
+            | (self.dst[2] ^ c)
+            | (self.dst[3] ^ d);
+        difference == 0
+    }
+
+    /// What it says.
+    #[inline(always)]
+    fn route<A: Address>(&self, src: Option<A>) -> Route<A> {
+        Route {
+            next_hop: NextHop {
+                delivery: self.delivery,
+                ifindex: self.ifindex,
+                mtu: self.mtu,
+                dst_mac: self.dst_mac,
+                src_mac: self.src_mac,
+            },
+            source: self.found.then(|| src.unwrap_or_else(|| A::from_fib(self.source))),
+            here: self.here,
+        }
+    }
+}
+
+/// The route from `src`, or this node's own address, to `dst` for a packet that came in by `ifindex`. See
+/// [`Packet::route`](svcproxy_common::Packet::route).
 ///
 /// # Safety
 ///
 /// `ctx` is the context of the running XDP or tc program.
 #[inline(always)]
-pub(crate) unsafe fn route<A: Address>(ctx: *mut c_void, ifindex: u32, src: Option<A>, dst: A) -> Route<A> {
+pub(crate) unsafe fn route<A: Address>(
+    ctx: *mut c_void,
+    ifindex: u32,
+    src: Option<A>,
+    dst: A,
+    by_destination: bool,
+) -> Route<A> {
+    let by_destination = by_destination && !src.is_some_and(|src| src.is_confined());
+    let now = clock::now();
+    let Some(answer) = Answer::place(&dst, by_destination) else {
+        return Route {
+            next_hop: NextHop::ROUTING,
+            source: None,
+            here: false,
+        };
+    };
+    // The kernel takes as long as for an insert into a table, and many connections are to few endpoints.
+    if !by_destination || !answer.is_about(ifindex, src.is_none(), &dst, now) {
+        answer.second = if by_destination { now } else { 0 };
+        // SAFETY: `ctx` by this function's contract.
+        unsafe { ask(ctx, ifindex, src, dst, answer) };
+    }
+    answer.route(src)
+}
+
+/// Has the kernel answer.
+///
+/// # Safety
+///
+/// `ctx` is the context of the running XDP or tc program.
+#[inline(always)]
+unsafe fn ask<A: Address>(ctx: *mut c_void, ifindex: u32, src: Option<A>, dst: A, answer: &mut Answer) {
     /// `BPF_FIB_LOOKUP_SRC` (Linux 6.7): answer with the source address.
     const SRC: u32 = 1 << 4;
     const SUCCESS: i64 = 0;
     const NOT_FORWARDED: i64 = 4;
     const NO_NEIGHBOUR: i64 = 7;
 
+    (answer.dst, answer.ingress_ifindex) = (dst.fib(), ifindex);
+    (answer.family, answer.asks_source) = (A::AF, src.is_none());
+    (answer.here, answer.found) = (false, false);
+    (answer.delivery, answer.ifindex, answer.mtu) = (Delivery::ROUTING, 0, 0);
+    (answer.dst_mac, answer.src_mac) = ([0; 6], [0; 6]);
     let Some(params) = PARAMS.get_ptr_mut(0) else {
-        return Route {
-            next_hop: NextHop::ROUTING,
-            source: None,
-            here: false,
-        };
+        return;
     };
     // SAFETY: this CPU's own slot, of the same size and alignment; programs of these types do not nest on one CPU.
     let params = unsafe { &mut *params.cast::<FibParams>() };
@@ -58,37 +166,26 @@ pub(crate) unsafe fn route<A: Address>(ctx: *mut c_void, ifindex: u32, src: Opti
         params.__bindgen_anon_3.ipv6_src = src.fib();
         flags = 0;
     }
-    // SAFETY: `ctx` by this function's contract; `params` is on our stack and of the size given.
+    // SAFETY: `ctx` by this function's contract; `params` is of the size given.
     let found = unsafe { bpf_fib_lookup(ctx, params, size_of::<FibParams>() as i32, flags) };
     if found != SUCCESS && found != NO_NEIGHBOUR {
-        return Route {
-            next_hop: NextHop::ROUTING,
-            source: None,
-            here: found == NOT_FORWARDED,
-        };
+        answer.here = found == NOT_FORWARDED;
+        return;
     }
+    answer.found = true;
+    answer.ifindex = params.ifindex;
+    (answer.dst_mac, answer.src_mac) = (params.dmac, params.smac);
     // SAFETY: ours, or written by the kernel before it looks for the neighbour.
-    let source = Some(A::from_fib(unsafe { params.__bindgen_anon_3.ipv6_src }));
-    let mut next_hop = NextHop {
-        delivery: Delivery::NEIGHBOUR,
-        ifindex: params.ifindex,
-        // Not known before the neighbour is.
-        mtu: u16::MAX,
-        dst_mac: params.dmac,
-        src_mac: params.smac,
-    };
+    answer.source = unsafe { params.__bindgen_anon_3.ipv6_src };
+    // Not known before the neighbour is.
+    (answer.delivery, answer.mtu) = (Delivery::NEIGHBOUR, u16::MAX);
     if found == SUCCESS {
         // SAFETY: the kernel has written the MTU over the length.
-        next_hop.mtu = unsafe { params.__bindgen_anon_1.mtu_result };
+        answer.mtu = unsafe { params.__bindgen_anon_1.mtu_result };
         // SAFETY: read once, before any change to the map by this program.
         if let Some(interface) = unsafe { INTERFACES.get(params.ifindex) } {
-            next_hop.delivery = interface.delivery;
+            answer.delivery = interface.delivery;
         }
-    }
-    Route {
-        next_hop,
-        source,
-        here: false,
     }
 }
 

@@ -240,10 +240,9 @@ macro_rules! tables {
 
             #[inline(always)]
             fn opened(&self) -> Option<&Live<FlowEntry<$address>>> {
-                // SAFETY: as above; `Live` has the layout of what it wraps.
-                $opening
-                    .get_ptr_mut(0)
-                    .map(|opening| unsafe { &*(&raw mut (*opening).entry).cast() })
+                let opening = $opening.get_ptr_mut(0)?;
+                // SAFETY: this CPU's own slot; `Live` has the layout of what it wraps.
+                Some(unsafe { &*(&raw mut (*opening).entry).cast() })
             }
 
             #[inline(always)]

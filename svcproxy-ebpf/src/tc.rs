@@ -151,11 +151,11 @@ impl<const IN: bool, const PLAIN: bool> Packet for TcPacket<'_, IN, PLAIN> {
     }
 
     #[inline(always)]
-    fn route<A: Address>(&self, src: Option<A>, dst: A) -> Route<A> {
+    fn route<A: Address>(&self, src: Option<A>, dst: A, by_destination: bool) -> Route<A> {
         // SAFETY: the context of the running program.
         unsafe {
             let ifindex = (*self.ctx.skb.skb).ifindex;
-            fib::route(self.ctx.as_ptr(), ifindex, src, dst)
+            fib::route(self.ctx.as_ptr(), ifindex, src, dst, by_destination)
         }
     }
 

@@ -119,9 +119,12 @@ impl Packet for XdpPacket<'_> {
     }
 
     #[inline(always)]
-    fn route<A: Address>(&self, src: Option<A>, dst: A) -> Route<A> {
+    fn route<A: Address>(&self, src: Option<A>, dst: A, by_destination: bool) -> Route<A> {
         // SAFETY: the context of the running program.
-        unsafe { fib::route(self.ctx.as_ptr(), self.ctx.ingress_ifindex() as u32, src, dst) }
+        unsafe {
+            let ifindex = self.ctx.ingress_ifindex() as u32;
+            fib::route(self.ctx.as_ptr(), ifindex, src, dst, by_destination)
+        }
     }
 
     #[inline(always)]

@@ -22,6 +22,9 @@ pub trait Address: Copy + Eq + Ord + Hash + Debug + 'static {
     /// Whether it is in `network`: the bits that are set in `mask` are the same.
     fn is_in(&self, network: &Self, mask: &Self) -> bool;
 
+    /// Whether no router forwards packets from it: the kernel's `rt6_need_strict` (net/ipv6/route.c).
+    fn is_confined(&self) -> bool;
+
     /// As the kernel's `bpf_fib_lookup` takes it: four words as stored, of which IPv4 uses the first.
     fn fib(&self) -> [u32; 4];
 
@@ -70,6 +73,11 @@ impl Address for V4Addr {
     fn is_in(&self, network: &Self, mask: &Self) -> bool {
         let word = |address: &Self| u32::from_ne_bytes(address.octets);
         (word(self) ^ word(network)) & word(mask) == 0
+    }
+
+    #[inline(always)]
+    fn is_confined(&self) -> bool {
+        false // the kernel asks in IPv6 alone
     }
 
     #[inline(always)]
@@ -126,6 +134,16 @@ impl Address for V6Addr {
     }
 
     #[inline(always)]
+    fn is_confined(&self) -> bool {
+        let [high, low] = self.halves();
+        let [high, low] = [u64::from_be(high), u64::from_be(low)];
+        let multicast = high >> 56 == 0xff;
+        let link_local = high >> 54 == 0xfe80 >> 6;
+        let loopback = high == 0 && low == 1;
+        multicast | link_local | loopback
+    }
+
+    #[inline(always)]
     fn fib(&self) -> [u32; 4] {
         let [high, low] = self.halves();
         [high as u32, (high >> 32) as u32, low as u32, (low >> 32) as u32]
@@ -136,5 +154,45 @@ impl Address for V6Addr {
         let half = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
         // SAFETY: as in `halves`.
         unsafe { core::mem::transmute::<[u64; 2], Self>([half(a, b), half(c, d)]) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn v6(text: &str) -> V6Addr {
+        let address: std::net::Ipv6Addr = text.parse().unwrap();
+        V6Addr {
+            octets: address.octets(),
+        }
+    }
+
+    #[test]
+    fn multicast_link_local_and_loopback_are_confined() {
+        for (address, confined) in [
+            ("ff02::1", true),
+            ("fe80::1", true),
+            ("febf:ffff::1", true),
+            ("::1", true),
+            ("fec0::1", false),
+            ("fd00::1", false),
+            ("::2", false),
+            ("2001:db8::1", false),
+        ] {
+            assert_eq!(v6(address).is_confined(), confined, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_network_is_what_its_mask_says() {
+        let v4 = |octets| V4Addr { octets };
+        let (network, mask) = (v4([10, 96, 0, 0]), v4([255, 240, 0, 0]));
+        assert!(v4([10, 111, 255, 255]).is_in(&network, &mask));
+        assert!(!v4([10, 112, 0, 0]).is_in(&network, &mask));
+        let (network, mask) = (v6("fd00:10:96::"), v6("ffff:ffff:ffff:ffff:ffff:ffff:ffff::"));
+        assert!(v6("fd00:10:96::ffff").is_in(&network, &mask));
+        assert!(!v6("fd00:10:96::1:0").is_in(&network, &mask));
+        assert!(!v6("fd00:10:97::").is_in(&network, &mask));
     }
 }

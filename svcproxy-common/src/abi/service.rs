@@ -132,6 +132,11 @@ pub struct Config<A> {
     pub service_network: A,
     /// Its netmask. Without a range it is that of a network which is one address, 0.0.0.0 or ::.
     pub service_mask: A,
+    /// Whether the way to an address depends on the address alone: no rule (`ip rule`) asks for more, no route is for
+    /// some sources only or has several next hops. One answer of the kernel's routing then does for all.
+    pub routes_by_destination: bool,
+    /// Always 0.
+    pub reserved: [u8; 7],
 }
 
 /// Key of `backends_v4` and `backends_v6`. That it is present is what "endpoint is in the set" means.

@@ -162,6 +162,8 @@ impl Node {
                 // All of them: what a packet is spared in the kernel is looked up here.
                 service_network: A::UNSPECIFIED,
                 service_mask: A::UNSPECIFIED,
+                routes_by_destination: false,
+                reserved: [0; 7],
             };
             A::of(&node.tables).config.insert((), config);
         }

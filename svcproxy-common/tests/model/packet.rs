@@ -119,10 +119,12 @@ impl<H: Hook> Packet for HostPacket<'_, H> {
         self.node.tagged.get()
     }
 
-    fn route<A: Address>(&self, src: Option<A>, dst: A) -> Route<A> {
-        // From a multicast address the kernel finds no way (`bpf_ipv6_fib_lookup`, net/core/filter.c).
-        let from_multicast = src.is_some_and(|src| A::AF == V6Addr::AF && src.fib()[0].to_ne_bytes()[0] == 0xff);
-        let found = self.node.route(dst).filter(|_| !from_multicast);
+    fn route<A: Address>(&self, src: Option<A>, dst: A, _by_destination: bool) -> Route<A> {
+        // From such an address the kernel finds no way (`bpf_ipv6_fib_lookup`, net/core/filter.c).
+        let found = self
+            .node
+            .route(dst)
+            .filter(|_| !src.is_some_and(|src| src.is_confined()));
         Route {
             next_hop: found.map_or(NextHop::ROUTING, |route| route.next_hop),
             source: found.and_then(|route| src.or(route.source.map(A::from_fib))),

@@ -124,6 +124,7 @@ impl NodeNetwork {
         }
         let networks: BTreeSet<_> = self.overlaps.iter().map(|overlap| overlap.network).collect();
         node.foreign_networks = networks.into_iter().collect();
+        node.destination_routed.clone_from(&self.snapshot.destination_routed);
         node
     }
 

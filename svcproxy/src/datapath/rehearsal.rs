@@ -253,6 +253,8 @@ fn config<A: MapAddress>(config: Option<Config<A>>, address: IpAddr) -> Config<A
         // Every address may be in the service ranges.
         service_network: A::UNSPECIFIED,
         service_mask: A::UNSPECIFIED,
+        routes_by_destination: false,
+        reserved: [0; 7],
     });
     Config {
         node_address: A::from_ip(address).unwrap_or(A::UNSPECIFIED),

@@ -30,6 +30,9 @@ pub struct Node {
     pub leaving: bool,
     /// Real networks within a service range: addresses there that no Service has are not ours to refuse.
     pub foreign_networks: Vec<IpNet>,
+    /// Families in which the way to an address depends on the address alone; see
+    /// [`Config::routes_by_destination`](svcproxy_common::abi::Config::routes_by_destination).
+    pub destination_routed: Vec<Family>,
 }
 
 impl Node {
@@ -64,6 +67,7 @@ pub(super) fn node(objects: &Objects, options: &Options) -> Node {
             .cloned(),
         leaving: object.is_some_and(is_leaving),
         foreign_networks: Vec::new(),
+        destination_routed: Vec::new(),
     }
 }
 

@@ -11,12 +11,16 @@ use netlink_packet_route::{
     route::{RouteAddress, RouteAttribute, RouteMessage},
 };
 use rtnetlink::{
-    MulticastGroup, new_connection, new_multicast_connection,
+    IpVersion, MulticastGroup, new_connection, new_multicast_connection,
     sys::{AsyncSocket as _, SocketAddr},
 };
 use tokio::time::{Instant, sleep_until};
 
-use super::{Address, Link, Neighbours, NetworkError, Route, Snapshot};
+use super::{
+    Address, Link, Neighbours, NetworkError, Route, Snapshot,
+    snapshot::{is_by_destination, is_for_all},
+};
+use crate::model::Family;
 
 /// How long a change may draw others after it: an interface comes with addresses and routes, one message each.
 const SETTLING: Duration = Duration::from_millis(100);
@@ -25,12 +29,14 @@ const SETTLING: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_secs(2);
 
 /// Tables whose changes count.
-const GROUPS: [MulticastGroup; 5] = [
+const GROUPS: [MulticastGroup; 7] = [
     MulticastGroup::Link,
     MulticastGroup::Ipv4Ifaddr,
     MulticastGroup::Ipv6Ifaddr,
     MulticastGroup::Ipv4Route,
     MulticastGroup::Ipv6Route,
+    MulticastGroup::Ipv4Rule,
+    MulticastGroup::Ipv6Rule,
 ];
 
 /// A view of the node's network that notices changes.
@@ -81,26 +87,45 @@ impl Monitor {
         let addresses = self.handle.address().get().execute();
         let addresses = addresses.try_filter_map(async |message| Ok(Address::of(&message)));
         let addresses = addresses.try_collect().await;
-        let mut routes = Vec::new();
-        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            routes.extend(self.routes(family).await?);
+        let (mut routes, mut destination_routed) = (Vec::new(), Vec::new());
+        for (family, number) in [(Family::V4, AddressFamily::Inet), (Family::V6, AddressFamily::Inet6)] {
+            let (found, by_destination) = self.routes(number).await?;
+            routes.extend(found);
+            if by_destination && self.has_plain_rules(family).await {
+                destination_routed.push(family);
+            }
         }
         Ok(Snapshot {
             links,
             addresses: addresses.map_err(NetworkError::netlink("addresses"))?,
             routes,
+            destination_routed,
         })
     }
 
-    async fn routes(&self, family: AddressFamily) -> Result<Vec<Route>, NetworkError> {
+    /// The routes of a family, and whether those of all tables ask for no more than the destination.
+    async fn routes(&self, family: AddressFamily) -> Result<(Vec<Route>, bool), NetworkError> {
         let mut message = RouteMessage::default();
         message.header.address_family = family;
         let mut messages = std::pin::pin!(self.handle.route().get(message).execute());
-        let mut routes = Vec::new();
+        let (mut routes, mut by_destination) = (Vec::new(), true);
         while let Some(message) = messages.next().await {
-            routes.extend(Route::of(&message.map_err(NetworkError::netlink("routes"))?));
+            let message = message.map_err(NetworkError::netlink("routes"))?;
+            routes.extend(Route::of(&message));
+            by_destination &= is_by_destination(&message);
         }
-        Ok(routes)
+        Ok((routes, by_destination))
+    }
+
+    /// Whether no rule of a family chooses between packets. A kernel that tells of no rules may have some.
+    async fn has_plain_rules(&self, family: Family) -> bool {
+        let version = match family {
+            Family::V4 => IpVersion::V4,
+            Family::V6 => IpVersion::V6,
+        };
+        let rules = self.handle.rule().get(version).execute();
+        let rules: Result<Vec<_>, _> = rules.try_collect().await;
+        rules.is_ok_and(|rules| rules.iter().all(is_for_all))
     }
 
     /// The neighbours as they are now.

@@ -7,9 +7,11 @@ use netlink_packet_route::{
     AddressFamily,
     address::{AddressAttribute, AddressHeaderFlags, AddressMessage},
     route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType, RouteVia},
+    rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage},
 };
 
 use super::Link;
+use crate::model::Family;
 
 /// The node's network at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub struct Snapshot {
     pub addresses: Vec<Address>,
     /// Unicast routes of the main table, one for each next hop.
     pub routes: Vec<Route>,
+    /// Families in which no rule, and no route of any table, asks for more than a packet's destination.
+    pub destination_routed: Vec<Family>,
 }
 
 impl Snapshot {
@@ -118,6 +122,29 @@ impl Route {
             .map(|hop| through(hop.interface_index, hop.attributes.iter().find_map(router)));
         single.into_iter().chain(several).collect()
     }
+}
+
+/// Whether a rule (`ip rule`) is for all packets alike, as the kernel's own are.
+pub(super) fn is_for_all(rule: &RuleMessage) -> bool {
+    let header = &rule.header;
+    let selects = |attribute: &RuleAttribute| match attribute {
+        // -1 is none.
+        RuleAttribute::SuppressPrefixLen(length) => *length != u32::MAX,
+        other => !matches!(
+            other,
+            RuleAttribute::Table(_) | RuleAttribute::Priority(_) | RuleAttribute::Protocol(_)
+        ),
+    };
+    (header.src_len, header.dst_len, header.tos) == (0, 0, 0)
+        && header.action == RuleAction::ToTable
+        && !header.flags.contains(RuleFlags::Invert)
+        && !rule.attributes.iter().any(selects)
+}
+
+/// Whether a route takes all packets to its destination, one way.
+pub(super) fn is_by_destination(route: &RouteMessage) -> bool {
+    let several = |attribute: &RouteAttribute| matches!(attribute, RouteAttribute::MultiPath(hops) if hops.len() > 1);
+    route.header.source_prefix_length == 0 && route.header.tos == 0 && !route.attributes.iter().any(several)
 }
 
 /// The router of a next hop; an IPv4 route may go by an IPv6 one.

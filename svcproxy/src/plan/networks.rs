@@ -91,6 +91,8 @@ pub(super) fn config<A: MapAddress>(node: &Node, policy: &NodePolicy) -> Config<
         masquerade_port_count: policy.masquerade_ports.count(),
         service_network: address(services.network()),
         service_mask: address(services.netmask()),
+        routes_by_destination: node.destination_routed.contains(&A::FAMILY),
+        reserved: [0; 7],
     }
 }
 

@@ -198,10 +198,15 @@ fn config<A: MapAddress>(config: &Config<A>) -> String {
     let last = (config.masquerade_port_first + config.masquerade_port_count).saturating_sub(1);
     let services = IpNet::with_netmask(config.service_network.ip(), config.service_mask.ip());
     format!(
-        "node {} masquerade ports {}-{last} services {}",
+        "node {} masquerade ports {}-{last} services {}{}",
         config.node_address.ip(),
         config.masquerade_port_first,
-        services.map_or_else(|error| error.to_string(), |network| network.to_string())
+        services.map_or_else(|error| error.to_string(), |network| network.to_string()),
+        if config.routes_by_destination {
+            " routes by destination"
+        } else {
+            ""
+        }
     )
 }
 

@@ -80,6 +80,7 @@ fn node() -> Node {
         zone: Some("zone-0".into()),
         leaving: false,
         foreign_networks: vec!["10.97.0.0/29".parse().unwrap()],
+        destination_routed: vec![svcproxy::model::Family::V4],
     }
 }
 

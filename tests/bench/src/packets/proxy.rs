@@ -5,7 +5,8 @@ use aya::Pod;
 use svcproxy::{
     datapath::{Datapath, Sizes},
     model::{
-        Endpoint, Model, Node, NodePolicy, Protocol, Service, ServiceName, ServicePort, ServiceType, TrafficPolicy,
+        Endpoint, Family, Model, Node, NodePolicy, Protocol, Service, ServiceName, ServicePort, ServiceType,
+        TrafficPolicy,
     },
     plan::{Diff, Limits, plan},
 };
@@ -70,6 +71,7 @@ impl Proxy {
                 .collect(),
             node: Node {
                 addresses: vec!["192.0.2.1".parse()?, "2001:db8::1".parse()?],
+                destination_routed: vec![Family::V4, Family::V6],
                 ..Node::default()
             },
             ..Model::default()
