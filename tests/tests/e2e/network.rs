@@ -6,7 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use svcproxy::network::{Monitor, Snapshot};
+use svcproxy::{
+    datapath::Maps,
+    model::Family,
+    network::{Monitor, Snapshot},
+};
 use svcproxy_tests::{
     client,
     lab::Lab,
@@ -116,6 +120,79 @@ fn a_snapshot_has_what_ip_shows() {
             "fd00:a::/64 dev eth0 metric 256",
         ]
     );
+}
+
+/// Each with what takes it back, and the family of which it makes routing depend on more than the destination.
+const CHOOSY: [(&str, &str, Family); 6] = [
+    (
+        "rule add from 10.0.0.0/24 lookup 99",
+        "rule del from 10.0.0.0/24",
+        Family::V4,
+    ),
+    ("-6 rule add fwmark 7 lookup 99", "-6 rule del fwmark 7", Family::V6),
+    ("rule add iif eth0 lookup 99", "rule del iif eth0", Family::V4),
+    (
+        "rule add lookup main suppress_prefixlength 0",
+        "rule del lookup main suppress_prefixlength 0",
+        Family::V4,
+    ),
+    (
+        "route add 10.50.0.0/16 nexthop via 10.0.0.2 nexthop via 10.0.0.3",
+        "route del 10.50.0.0/16",
+        Family::V4,
+    ),
+    (
+        "route add fd00:50::/32 from fd00:a::/64 via fd00:a::2",
+        "route del fd00:50::/32 from fd00:a::/64",
+        Family::V6,
+    ),
+];
+
+#[test]
+fn rules_and_routes_that_ask_for_more_than_a_destination_are_noticed() {
+    let lab = bare();
+    let destination_routed = || {
+        lab.node.enter(|| {
+            client::block_on(async {
+                let snapshot = Monitor::open().unwrap().snapshot().await;
+                snapshot.unwrap().destination_routed
+            })
+        })
+    };
+    assert_eq!(destination_routed(), [Family::V4, Family::V6]);
+    // A table of its own for all packets is no choice.
+    lab.node.ip("rule add lookup 98").unwrap();
+    assert_eq!(destination_routed(), [Family::V4, Family::V6]);
+    for (add, remove, family) in CHOOSY {
+        lab.node.ip(add).unwrap();
+        let rest = [Family::V4, Family::V6].into_iter().filter(|other| *other != family);
+        assert_eq!(destination_routed(), rest.collect::<Vec<_>>(), "{add}");
+        lab.node.ip(remove).unwrap();
+    }
+    assert_eq!(destination_routed(), [Family::V4, Family::V6]);
+}
+
+#[test]
+fn a_rule_that_appears_makes_every_connection_ask() {
+    let lab = bare();
+    lab.set_manifests(&[("kubia.yaml", &kubia().yaml())]).unwrap();
+    let _daemon = lab.start_daemon("tc").unwrap();
+    let by_destination = || {
+        let contents = Maps::pinned(&lab.pin_dir()).unwrap().contents().unwrap();
+        let [v4, v6] = [
+            contents.v4.config.map(|config| config.routes_by_destination),
+            contents.v6.config.map(|config| config.routes_by_destination),
+        ];
+        [v4, v6].map(|family| family.expect("it has been written"))
+    };
+    assert_eq!(by_destination(), [true, true]);
+    for (add, remove, family) in [CHOOSY[0], CHOOSY[1]] {
+        lab.node.ip(add).unwrap();
+        let expected = [family != Family::V4, family != Family::V6];
+        eventually(add, || by_destination() == expected);
+        lab.node.ip(remove).unwrap();
+        eventually(remove, || by_destination() == [true, true]);
+    }
 }
 
 #[test]
