@@ -22,7 +22,7 @@ use std::{
 };
 
 use fastrand::Rng;
-use svcproxy::datapath::links::Hook;
+use svcproxy::{datapath::links::Hook, model::Family};
 use svcproxy_common::{
     Reason, Table,
     abi::{Delivery, FlowKey, FlowState},
@@ -118,7 +118,11 @@ impl Run {
         while self.done.load(Ordering::Relaxed) < self.packets && !self.failed.load(Ordering::Relaxed) {
             let number = self.next_scene.fetch_add(1, Ordering::Relaxed);
             let mut random = Rng::with_seed(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number);
-            let scene = Scene::random(&mut random);
+            let mut scene = Scene::random(&mut random);
+            if number == 0 {
+                // Not in others: for a second the kernel's programs would have answers out of the scene before.
+                scene.model.node.destination_routed = vec![Family::V4, Family::V6];
+            }
             let mut play = Play {
                 node: twin::twin(&mut world, &scene),
                 world: &mut world,

@@ -6,8 +6,8 @@ use fastrand::Rng;
 use svcproxy::{
     datapath::links::Hook,
     model::{
-        Endpoint, Family, Model, Node, NodePolicy, NodePortAddresses, PortRange, Protocol, Service, ServiceName,
-        ServicePort, ServiceType, TrafficPolicy,
+        Endpoint, Model, Node, NodePolicy, NodePortAddresses, PortRange, Protocol, Service, ServiceName, ServicePort,
+        ServiceType, TrafficPolicy,
     },
 };
 use svcproxy_common::abi::{
@@ -57,7 +57,6 @@ impl Scene {
                 addresses: addresses.collect(),
                 zone: random.bool().then(|| "zone-0".into()),
                 foreign_networks: subset(random, &["10.96.9.0/24", "fd00:10:96::900/120"]),
-                destination_routed: vec![Family::V4, Family::V6],
                 ..Node::default()
             },
             services: services.into_iter().map(Into::into).collect(),
