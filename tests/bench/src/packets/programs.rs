@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader, Pod,
     maps::{Array, HashMap, MapData, ProgramArray},
-    programs::{ProgramFd, SchedClassifier, TestRun as _, TestRunAttrs, TestRunOptions, Xdp, XdpMode},
+    programs::{ProgramError, ProgramFd, SchedClassifier, TestRun as _, TestRunAttrs, TestRunOptions, Xdp, XdpMode},
 };
 use svcproxy_common::abi::{FlowEntry, FlowKey, V4Addr, V6Addr};
 
@@ -35,12 +35,35 @@ impl Hook {
     }
 }
 
-/// A program that packets can be run through: its place in the array of its hook.
+/// A program that packets can be run through, by its place in the array of its hook. It is there several times: where the
+/// kernel puts its code is chance, and costs or saves up to a tenth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) hook: Hook,
+    first: u32,
+    /// How many there are of it.
+    placements: u32,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Placed {
+    hook: Hook,
     index: u32,
 }
+
+impl Target {
+    /// The one whose turn it is in a round.
+    pub(crate) const fn placed(self, round: u32) -> Placed {
+        Placed {
+            hook: self.hook,
+            index: self.first + round % self.placements,
+        }
+    }
+}
+
+/// How often a program that is measured is loaded; rounds are a multiple of it.
+pub(super) const PLACEMENTS: u32 = 3;
 
 /// Tuples in the generator's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,32 +163,37 @@ impl Bench {
         Ok(program.with_context(|| format!("no program {name}"))?.try_into()?)
     }
 
-    /// Loads a program of the bench.
+    /// Loads a program of the bench, as often as it is measured.
     pub(crate) fn own(&mut self, hook: Hook, name: &str) -> Result<Target> {
-        let fd = match hook {
+        match hook {
             Hook::Xdp => {
-                let program = self.xdp(name)?;
-                program.load().with_context(|| format!("cannot load {name}"))?;
-                program.fd()?.try_clone()?
+                let placements = placements_of(self.xdp(name)?).with_context(|| name.to_owned())?;
+                self.add(hook, &placements)
             }
             Hook::Tc => {
-                let program = self.tc(name)?;
-                program.load().with_context(|| format!("cannot load {name}"))?;
-                program.fd()?.try_clone()?
+                let placements = placements_of(self.tc(name)?).with_context(|| name.to_owned())?;
+                self.add(hook, &placements)
             }
-        };
-        self.add(hook, &fd)
+        }
     }
 
-    /// Makes a program one that packets can be run through.
-    pub(crate) fn add(&mut self, hook: Hook, fd: &ProgramFd) -> Result<Target> {
-        let index = self.programs;
-        match hook {
-            Hook::Xdp => self.xdp_programs.set(index, fd, 0)?,
-            Hook::Tc => self.tc_programs.set(index, fd, 0)?,
+    /// Makes a program one that packets can be run through, in each of its places.
+    pub(crate) fn add(&mut self, hook: Hook, placements: &[ProgramFd]) -> Result<Target> {
+        let first = self.programs;
+        let programs = match hook {
+            Hook::Xdp => &mut self.xdp_programs,
+            Hook::Tc => &mut self.tc_programs,
+        };
+        for (index, fd) in (first..).zip(placements) {
+            programs.set(index, fd, 0)?;
         }
-        self.programs += 1;
-        Ok(Target { hook, index })
+        let placements = placements.len() as u32;
+        self.programs += placements;
+        Ok(Target {
+            hook,
+            first,
+            placements,
+        })
     }
 
     /// Makes room for tuples behind those that are there.
@@ -201,24 +229,19 @@ impl Bench {
     /// Runs the packets of `tuples` from number `next` on through a program, each made from `frame`.
     pub(crate) fn run<A: Ip>(
         &mut self,
-        target: Target,
+        Placed { hook, index: program }: Placed,
         tuples: Tuples,
         next: u32,
         frame: &[u8],
         repeat: u32,
     ) -> Result<Run> {
         let mut words = [0; control::WORDS];
-        words[control::TARGET] = target.index;
+        words[control::TARGET] = program;
         words[control::FIRST] = tuples.first;
         words[control::MASK] = tuples.count - 1;
         words[control::NEXT] = next;
         self.control.set(0, words, 0)?;
-        self.test_run(
-            target.hook,
-            &format!("generate_{}_{}", target.hook.name(), A::NAME),
-            frame,
-            repeat,
-        )
+        self.test_run(hook, &format!("generate_{}_{}", hook.name(), A::NAME), frame, repeat)
     }
 
     /// Sends packets by an interface of the calling thread's namespace; `target` is `send_xdp`.
@@ -231,7 +254,7 @@ impl Bench {
         count: u32,
     ) -> Result<()> {
         let mut words = [0; control::WORDS];
-        words[control::TARGET] = target.index;
+        words[control::TARGET] = target.placed(0).index;
         words[control::FIRST] = tuples.first;
         words[control::MASK] = tuples.count - 1;
         words[control::INTERFACE] = ifindex;
@@ -270,6 +293,50 @@ impl Bench {
             verdict: result.return_value.cast_signed(),
         })
     }
+}
+
+/// A program that can be loaded again, elsewhere.
+pub(crate) trait Load {
+    /// Lets go of it; it stays where it is as long as somebody else holds it.
+    fn forget(&mut self) -> Result<(), ProgramError>;
+    /// Loads it unless it is loaded.
+    fn loaded(&mut self) -> Result<ProgramFd, ProgramError>;
+}
+
+impl Load for Xdp {
+    fn forget(&mut self) -> Result<(), ProgramError> {
+        self.unload()
+    }
+
+    fn loaded(&mut self) -> Result<ProgramFd, ProgramError> {
+        if self.fd().is_err() {
+            self.load()?;
+        }
+        Ok(self.fd()?.try_clone()?)
+    }
+}
+
+impl Load for SchedClassifier {
+    fn forget(&mut self) -> Result<(), ProgramError> {
+        self.unload()
+    }
+
+    fn loaded(&mut self) -> Result<ProgramFd, ProgramError> {
+        if self.fd().is_err() {
+            self.load()?;
+        }
+        Ok(self.fd()?.try_clone()?)
+    }
+}
+
+/// A program as often as it is measured, over the same maps.
+pub(crate) fn placements_of(program: &mut impl Load) -> Result<Vec<ProgramFd>> {
+    let mut placements = vec![program.loaded().context("cannot load a program")?];
+    for _ in 1..PLACEMENTS {
+        program.forget()?;
+        placements.push(program.loaded().context("cannot load a program again")?);
+    }
+    Ok(placements)
 }
 
 /// `struct xdp_md` or `struct __sk_buff` of a frame that has come in by an interface.
