@@ -3,6 +3,7 @@
 mod cases;
 mod ip;
 mod node;
+mod placement;
 mod programs;
 mod proxy;
 mod sample;
@@ -15,12 +16,15 @@ use svcproxy_common::{
     abi::{FlowEntry, FlowKey, V4Addr, V6Addr},
 };
 
-pub(crate) use self::programs::{Bench, Hook, Target, Tuples};
 use self::{
     ip::Ip,
-    programs::PLACEMENTS,
+    placement::PLACEMENTS,
     proxy::{ACK, AFFINITY, Connections, EMPTY, Proxy, SYN, network, service_key, tuples},
     sample::{Case, measure, passed, sent},
+};
+pub(crate) use self::{
+    placement::Target,
+    programs::{Bench, Hook, Tuples},
 };
 use crate::{Effort, report::Row};
 

@@ -4,11 +4,14 @@ use anyhow::{Context, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader, Pod,
     maps::{Array, HashMap, MapData, ProgramArray},
-    programs::{ProgramError, ProgramFd, SchedClassifier, TestRun as _, TestRunAttrs, TestRunOptions, Xdp, XdpMode},
+    programs::{ProgramFd, SchedClassifier, TestRun as _, TestRunAttrs, TestRunOptions, Xdp, XdpMode},
 };
 use svcproxy_common::abi::{FlowEntry, FlowKey, V4Addr, V6Addr};
 
-use super::ip::{Floor, Ip};
+use super::{
+    ip::{Floor, Ip},
+    placement::{Placed, Target, placements_of},
+};
 
 #[path = "../../ebpf/src/control.rs"]
 mod control;
@@ -34,36 +37,6 @@ impl Hook {
         }
     }
 }
-
-/// A program that packets can be run through, by its place in the array of its hook. It is there several times: where the
-/// kernel puts its code is chance, and costs or saves up to a tenth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub(crate) hook: Hook,
-    first: u32,
-    /// How many there are of it.
-    placements: u32,
-}
-
-/// One of them.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Placed {
-    hook: Hook,
-    index: u32,
-}
-
-impl Target {
-    /// The one whose turn it is in a round.
-    pub(crate) const fn placed(self, round: u32) -> Placed {
-        Placed {
-            hook: self.hook,
-            index: self.first + round % self.placements,
-        }
-    }
-}
-
-/// How often a program that is measured is loaded; rounds are a multiple of it.
-pub(super) const PLACEMENTS: u32 = 3;
 
 /// Tuples in the generator's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -293,50 +266,6 @@ impl Bench {
             verdict: result.return_value.cast_signed(),
         })
     }
-}
-
-/// A program that can be loaded again, elsewhere.
-pub(crate) trait Load {
-    /// Lets go of it; it stays where it is as long as somebody else holds it.
-    fn forget(&mut self) -> Result<(), ProgramError>;
-    /// Loads it unless it is loaded.
-    fn loaded(&mut self) -> Result<ProgramFd, ProgramError>;
-}
-
-impl Load for Xdp {
-    fn forget(&mut self) -> Result<(), ProgramError> {
-        self.unload()
-    }
-
-    fn loaded(&mut self) -> Result<ProgramFd, ProgramError> {
-        if self.fd().is_err() {
-            self.load()?;
-        }
-        Ok(self.fd()?.try_clone()?)
-    }
-}
-
-impl Load for SchedClassifier {
-    fn forget(&mut self) -> Result<(), ProgramError> {
-        self.unload()
-    }
-
-    fn loaded(&mut self) -> Result<ProgramFd, ProgramError> {
-        if self.fd().is_err() {
-            self.load()?;
-        }
-        Ok(self.fd()?.try_clone()?)
-    }
-}
-
-/// A program as often as it is measured, over the same maps.
-pub(crate) fn placements_of(program: &mut impl Load) -> Result<Vec<ProgramFd>> {
-    let mut placements = vec![program.loaded().context("cannot load a program")?];
-    for _ in 1..PLACEMENTS {
-        program.forget()?;
-        placements.push(program.loaded().context("cannot load a program again")?);
-    }
-    Ok(placements)
 }
 
 /// `struct xdp_md` or `struct __sk_buff` of a frame that has come in by an interface.

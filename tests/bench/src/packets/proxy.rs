@@ -17,7 +17,8 @@ use svcproxy_common::{
 
 use super::{
     ip::{Ip, frame},
-    programs::{Bench, Hook, Target, Tuples, copy_to_floor, placements_of},
+    placement::{Target, placements_of},
+    programs::{Bench, Hook, Tuples, copy_to_floor},
 };
 
 /// The networks of addresses.

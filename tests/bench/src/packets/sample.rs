@@ -8,7 +8,8 @@ use svcproxy_common::{Reason, abi::FlowKey};
 
 use super::{
     ip::{Ip, frame},
-    programs::{Bench, Hook, Placed, Target, Tuples},
+    placement::{Placed, Target},
+    programs::{Bench, Hook, Tuples},
     proxy::Proxy,
 };
 use crate::{
