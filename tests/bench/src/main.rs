@@ -15,7 +15,7 @@ mod packets;
 mod report;
 mod targets;
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{fs, path::PathBuf, process::ExitCode, time::Instant};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -86,11 +86,14 @@ fn run(cli: &Cli) -> Result<bool> {
     fs::create_dir_all(&cli.output).with_context(|| format!("cannot make {}", cli.output.display()))?;
     let mut rows = Vec::new();
     for part in &cli.parts {
+        let begun = Instant::now();
         rows.extend(match part {
             Part::Packets => packets::run(effort)?,
             Part::Control => control::run(effort)?,
             Part::Chain => chain::run(effort)?,
         });
+        let name = part.to_possible_value().map(|value| value.get_name().to_owned());
+        eprintln!("{} took {} s", name.unwrap_or_default(), begun.elapsed().as_secs());
     }
     let machine = Machine::describe()?;
     println!("{machine}\n");

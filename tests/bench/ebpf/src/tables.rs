@@ -9,7 +9,7 @@ use svcproxy_common::abi::{FlowEntry, FlowKey, V4Addr, V6Addr};
 use crate::control::WORDS;
 
 /// Programs under test: more than any run has at a time.
-const PROGRAMS: usize = 64;
+const PROGRAMS: usize = 256;
 /// Tuples, where the bench sets no other number.
 const TUPLES: usize = 1024;
 /// Entries of the floors' tables, where the bench sets no other number.

@@ -102,7 +102,7 @@ const MEASURES: [(&str, &str); 5] = [
 /// Takes the measurements.
 pub(crate) fn run(effort: Effort) -> Result<Vec<Row>> {
     let (counts, rounds, seconds): (&[u32], usize, f64) = match effort {
-        Effort::Quick => (&[5_000], 3, 0.3),
+        Effort::Quick => (&[5_000], 3, 0.2),
         Effort::Full => (&[1, 100, 5_000], 9, 0.5),
     };
     let mut chains = vec![Chain::build(Between::Routing, 0)?];

@@ -3,6 +3,7 @@
 mod cases;
 mod ip;
 mod node;
+mod placement;
 mod programs;
 mod proxy;
 mod sample;
@@ -15,11 +16,15 @@ use svcproxy_common::{
     abi::{FlowEntry, FlowKey, V4Addr, V6Addr},
 };
 
-pub(crate) use self::programs::{Bench, Hook, Target, Tuples};
 use self::{
     ip::Ip,
+    placement::PLACEMENTS,
     proxy::{ACK, AFFINITY, Connections, EMPTY, Proxy, SYN, network, service_key, tuples},
     sample::{Case, measure, passed, sent},
+};
+pub(crate) use self::{
+    placement::Target,
+    programs::{Bench, Hook, Tuples},
 };
 use crate::{Effort, report::Row};
 
@@ -39,7 +44,7 @@ const MASQUERADED: u32 = 100;
 /// Flows where the number of Services is what changes.
 pub(crate) const FLOWS: u32 = 16_384;
 /// Packets of new flows, many times what the table of new connections holds.
-const NEW_FLOWS: u32 = 262_144;
+const NEW_FLOWS: u32 = 131_072;
 /// Clients of the Service with affinity: each opens many connections.
 const AFFINE_FLOWS: u32 = 4_096;
 
@@ -55,8 +60,8 @@ fn measure_all(effort: Effort) -> Result<Vec<Row>> {
     let mut holder = Bench::load(ifindex, 1, 64, 64)?;
     holder.attach("generate_xdp_v4", "veth0")?;
     let (flows, services, rounds): (&[u32], &[u32], u32) = match effort {
-        Effort::Quick => (&[1, FLOWS], &[1, 10_000], 5),
-        Effort::Full => (&[1, 1024, FLOWS, 65_536], &[1, 100, 10_000], 25),
+        Effort::Quick => (&[1, FLOWS], &[1, 10_000], PLACEMENTS),
+        Effort::Full => (&[1, 1024, FLOWS, 65_536], &[1, 100, 10_000], 5 * PLACEMENTS),
     };
     let mut rows = Vec::new();
     {

@@ -8,7 +8,10 @@ use aya::{
 };
 use svcproxy_common::abi::{FlowEntry, FlowKey, V4Addr, V6Addr};
 
-use super::ip::{Floor, Ip};
+use super::{
+    ip::{Floor, Ip},
+    placement::{Placed, Target, placements_of},
+};
 
 #[path = "../../ebpf/src/control.rs"]
 mod control;
@@ -33,13 +36,6 @@ impl Hook {
             Self::Tc => "tc",
         }
     }
-}
-
-/// A program that packets can be run through: its place in the array of its hook.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub(crate) hook: Hook,
-    index: u32,
 }
 
 /// Tuples in the generator's table.
@@ -140,32 +136,37 @@ impl Bench {
         Ok(program.with_context(|| format!("no program {name}"))?.try_into()?)
     }
 
-    /// Loads a program of the bench.
+    /// Loads a program of the bench, as often as it is measured.
     pub(crate) fn own(&mut self, hook: Hook, name: &str) -> Result<Target> {
-        let fd = match hook {
+        match hook {
             Hook::Xdp => {
-                let program = self.xdp(name)?;
-                program.load().with_context(|| format!("cannot load {name}"))?;
-                program.fd()?.try_clone()?
+                let placements = placements_of(self.xdp(name)?).with_context(|| name.to_owned())?;
+                self.add(hook, &placements)
             }
             Hook::Tc => {
-                let program = self.tc(name)?;
-                program.load().with_context(|| format!("cannot load {name}"))?;
-                program.fd()?.try_clone()?
+                let placements = placements_of(self.tc(name)?).with_context(|| name.to_owned())?;
+                self.add(hook, &placements)
             }
-        };
-        self.add(hook, &fd)
+        }
     }
 
-    /// Makes a program one that packets can be run through.
-    pub(crate) fn add(&mut self, hook: Hook, fd: &ProgramFd) -> Result<Target> {
-        let index = self.programs;
-        match hook {
-            Hook::Xdp => self.xdp_programs.set(index, fd, 0)?,
-            Hook::Tc => self.tc_programs.set(index, fd, 0)?,
+    /// Makes a program one that packets can be run through, in each of its places.
+    pub(crate) fn add(&mut self, hook: Hook, placements: &[ProgramFd]) -> Result<Target> {
+        let first = self.programs;
+        let programs = match hook {
+            Hook::Xdp => &mut self.xdp_programs,
+            Hook::Tc => &mut self.tc_programs,
+        };
+        for (index, fd) in (first..).zip(placements) {
+            programs.set(index, fd, 0)?;
         }
-        self.programs += 1;
-        Ok(Target { hook, index })
+        let placements = placements.len() as u32;
+        self.programs += placements;
+        Ok(Target {
+            hook,
+            first,
+            placements,
+        })
     }
 
     /// Makes room for tuples behind those that are there.
@@ -201,24 +202,19 @@ impl Bench {
     /// Runs the packets of `tuples` from number `next` on through a program, each made from `frame`.
     pub(crate) fn run<A: Ip>(
         &mut self,
-        target: Target,
+        Placed { hook, index: program }: Placed,
         tuples: Tuples,
         next: u32,
         frame: &[u8],
         repeat: u32,
     ) -> Result<Run> {
         let mut words = [0; control::WORDS];
-        words[control::TARGET] = target.index;
+        words[control::TARGET] = program;
         words[control::FIRST] = tuples.first;
         words[control::MASK] = tuples.count - 1;
         words[control::NEXT] = next;
         self.control.set(0, words, 0)?;
-        self.test_run(
-            target.hook,
-            &format!("generate_{}_{}", target.hook.name(), A::NAME),
-            frame,
-            repeat,
-        )
+        self.test_run(hook, &format!("generate_{}_{}", hook.name(), A::NAME), frame, repeat)
     }
 
     /// Sends packets by an interface of the calling thread's namespace; `target` is `send_xdp`.
@@ -231,7 +227,7 @@ impl Bench {
         count: u32,
     ) -> Result<()> {
         let mut words = [0; control::WORDS];
-        words[control::TARGET] = target.index;
+        words[control::TARGET] = target.placed(0).index;
         words[control::FIRST] = tuples.first;
         words[control::MASK] = tuples.count - 1;
         words[control::INTERFACE] = ifindex;

@@ -18,7 +18,8 @@ use svcproxy_common::{
 
 use super::{
     ip::{Ip, frame},
-    programs::{Bench, Hook, Target, Tuples, copy_to_floor},
+    placement::{Target, placements_of},
+    programs::{Bench, Hook, Tuples, copy_to_floor},
 };
 
 /// The networks of addresses.
@@ -77,7 +78,7 @@ impl Proxy {
             ..Model::default()
         };
         let policy = NodePolicy {
-            service_ranges: vec!["10.96.0.0/16".parse()?, "fd00:60::/32".parse()?],
+            service_ranges: vec!["10.96.0.0/16".parse()?, "fd00:60::/108".parse()?],
             masquerade_all: masquerade,
             ..NodePolicy::default()
         };
@@ -93,11 +94,10 @@ impl Proxy {
             reserved: [0; 3],
         };
         maps.interfaces.insert(ifindex, interface, 0)?;
-        let fd = datapath.xdp()?.fd()?.try_clone()?;
-        let xdp = bench.add(Hook::Xdp, &fd)?;
+        let xdp = bench.add(Hook::Xdp, &placements_of(datapath.xdp()?)?)?;
         let [tc, tc_out] = ["svcproxy_in", "svcproxy_out"].map(|name| {
-            let fd = datapath.tc(name)?.fd()?.try_clone()?;
-            bench.add(Hook::Tc, &fd)
+            let placements = placements_of(datapath.tc(name)?)?;
+            bench.add(Hook::Tc, &placements)
         });
         Ok(Self {
             datapath,
@@ -137,7 +137,7 @@ impl Proxy {
         let place = bench.place(&requests[..batch as usize])?;
         let shake = |bench: &mut Bench, keys: &[FlowKey<A>], flags| {
             bench.replace(place, keys)?;
-            bench.run::<A>(self.xdp, place, 0, &frame::<A>(flags), batch)
+            bench.run::<A>(self.xdp.placed(0), place, 0, &frame::<A>(flags), batch)
         };
         for batch in requests.chunks(batch as usize) {
             shake(bench, batch, SYN)?;

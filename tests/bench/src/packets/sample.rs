@@ -8,7 +8,8 @@ use svcproxy_common::{Reason, abi::FlowKey};
 
 use super::{
     ip::{Ip, frame},
-    programs::{Bench, Hook, Target, Tuples},
+    placement::{Placed, Target},
+    programs::{Bench, Hook, Tuples},
     proxy::Proxy,
 };
 use crate::{
@@ -66,8 +67,8 @@ where
         alone.push(bench.run_alone(hook, &name, &frame::<A>(0), PACKETS)?.nanoseconds);
         for (case, samples) in cases.iter().zip(&mut samples) {
             // The generator reads other tuples for other cases: each has a base of its own.
-            let base = sample::<A>(bench, empty, case, next)?;
-            let total = sample::<A>(bench, case.target, case, next)?;
+            let base = sample::<A>(bench, empty.placed(round), case, next)?;
+            let total = sample::<A>(bench, case.target.placed(round), case, next)?;
             generator.push(base);
             samples.push(total - base + alone[alone.len() - 1]);
         }
@@ -91,16 +92,16 @@ where
     Ok(rows)
 }
 
-fn sample<A: Ip>(bench: &mut Bench, target: Target, case: &Case<'_>, next: u32) -> Result<f64> {
+fn sample<A: Ip>(bench: &mut Bench, program: Placed, case: &Case<'_>, next: u32) -> Result<f64> {
     let frame = frame::<A>(case.flags);
     if !case.single {
-        return Ok(bench.run::<A>(target, case.tuples, next, &frame, PACKETS)?.nanoseconds);
+        return Ok(bench.run::<A>(program, case.tuples, next, &frame, PACKETS)?.nanoseconds);
     }
     let mut times = Vec::new();
     for packet in 0..SINGLE {
         times.push(
             bench
-                .run::<A>(target, case.tuples, next + packet, &frame, 1)?
+                .run::<A>(program, case.tuples, next + packet, &frame, 1)?
                 .nanoseconds,
         );
     }
@@ -113,7 +114,7 @@ fn check<A: Ip>(bench: &mut Bench, case: &Case<'_>) -> Result<()> {
     let counted = || case.counted.map_or(Ok(Vec::new()), |(proxy, _)| proxy.reasons());
     let packets = if case.single { 1 } else { case.tuples.count.max(2) };
     let before = counted()?;
-    let run = bench.run::<A>(case.target, case.tuples, 0, &frame::<A>(case.flags), packets)?;
+    let run = bench.run::<A>(case.target.placed(0), case.tuples, 0, &frame::<A>(case.flags), packets)?;
     let grown = before
         .iter()
         .zip(counted()?)
