@@ -58,10 +58,11 @@ fn model(services: &[Balanced<'_>]) -> Model {
     built.model.unwrap_or_else(|| panic!("{said:?}"))
 }
 
-/// The first of two ports that nobody listens on, out of the range from which the kernel gives ports to others.
+/// The first of two ports that nobody listens on, out of the range from which the kernel gives ports to others: another
+/// pair for each process, whose numbers follow each other, and each call.
 fn free_port() -> u16 {
     static TRIED: AtomicU16 = AtomicU16::new(0);
-    let start = u32::from(TRIED.fetch_add(1, Ordering::Relaxed)) * 100 + std::process::id() % 1_000;
+    let start = u32::from(TRIED.fetch_add(1, Ordering::Relaxed)) * 100 + std::process::id() % 1_350 * 2;
     let free = |port: &u16| {
         [*port, port + 1]
             .iter()
