@@ -77,23 +77,32 @@ fn main() -> ExitCode {
     }
 }
 
-/// True unless a target is missed.
+/// True unless a part has failed or a target is missed.
 fn run(cli: &Cli) -> Result<bool> {
     if let Some(Task::Serve) = cli.command {
         return chain::serve().map(|never| match never {});
     }
     let effort = if cli.quick { Effort::Quick } else { Effort::Full };
     fs::create_dir_all(&cli.output).with_context(|| format!("cannot make {}", cli.output.display()))?;
-    let mut rows = Vec::new();
+    let (mut rows, mut complete) = (Vec::new(), true);
     for part in &cli.parts {
         let begun = Instant::now();
-        rows.extend(match part {
-            Part::Packets => packets::run(effort)?,
-            Part::Control => control::run(effort)?,
-            Part::Chain => chain::run(effort)?,
-        });
+        let measured = match part {
+            Part::Packets => packets::run(effort),
+            Part::Control => control::run(effort),
+            Part::Chain => chain::run(effort),
+        };
         let name = part.to_possible_value().map(|value| value.get_name().to_owned());
-        eprintln!("{} took {} s", name.unwrap_or_default(), begun.elapsed().as_secs());
+        let name = name.unwrap_or_default();
+        // What the other parts have measured is not lost with it.
+        match measured {
+            Ok(measured) => rows.extend(measured),
+            Err(error) => {
+                eprintln!("error: {name}: {error:#}");
+                complete = false;
+            }
+        }
+        eprintln!("{name} took {} s", begun.elapsed().as_secs());
     }
     let machine = Machine::describe()?;
     println!("{machine}\n");
@@ -101,5 +110,6 @@ fn run(cli: &Cli) -> Result<bool> {
     report::write_json(&cli.output.join("results.json"), &machine, &rows)?;
     chart::write(&cli.output.join("results.svg"), &rows)?;
     eprintln!("results.json and results.svg are in {}", cli.output.display());
-    Ok(!cli.check || targets::check(&rows))
+    let reached = !cli.check || targets::check(&rows);
+    Ok(complete && reached)
 }
