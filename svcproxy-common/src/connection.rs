@@ -13,19 +13,32 @@ use crate::{
 };
 
 /// What [`attend`] has found.
+#[repr(u32)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Attended {
-    /// The packet belongs to a connection that is kept here.
-    Known(Table),
-    /// It does not. It may open one.
+    /// The packet belongs to a connection that is kept in [`Table::Flows`].
+    Flow,
+    /// The packet belongs to a connection that is kept in [`Table::Pending`].
+    Pending,
+    /// It belongs to none. It may open one.
     Unknown,
     /// It is the late reply of a connection that has been forgotten.
     Stray,
 }
 
+impl From<Table> for Attended {
+    #[inline(always)]
+    fn from(table: Table) -> Self {
+        match table {
+            Table::Flows => Self::Flow,
+            Table::Pending => Self::Pending,
+        }
+    }
+}
+
 /// Finds the connection of a packet and brings it up to date.
-#[inline(never)]
-pub fn attend<A, P, T>(packet: &P, tables: &T, key: &FlowKey<A>, flags: TcpFlags, now: u32) -> Attended
+#[inline(always)]
+pub fn attend<A, P, T>(packet: &P, tables: &T, key: &FlowKey<A>, flags: TcpFlags, routed: bool, now: u32) -> Attended
 where
     A: Address,
     P: Packet,
@@ -80,7 +93,7 @@ where
     if first_reply || entry.last_seen() != now {
         entry.set_last_seen(now);
         // Routes and neighbours change: once a second each direction asks again.
-        if !P::ROUTED && entry.delivery() != Delivery::RESET {
+        if !routed && entry.delivery() != Delivery::RESET {
             entry.set_next_hop(route(packet, tables, Some(entry.src()), entry.dst()).next_hop);
         }
     }
@@ -93,16 +106,18 @@ where
                 (true, Table::Pending) => FlowState::initial(key.protocol).step(flags, true),
             };
             // Stamped a second ago, so that its first packet comes here and asks for a next hop.
-            let derived = flow::reverse_entry(key, entry, state, now.saturating_sub(1));
-            tables.set_flow(table, &peer_key, &derived);
-            Attended::Known(table)
+            if let Some(opening) = tables.opening() {
+                opening.entry = flow::reverse_entry(key, entry, state, now.saturating_sub(1));
+                tables.set_flow(table, &peer_key, &opening.entry);
+            }
+            table.into()
         }
         Some(peer) if table == Table::Pending && !reply && next.confirmed() => {
             // The reply half first, as when a connection opens. A table that takes no more leaves both pending.
             let moved = tables.promote_flow(&peer_key, peer) && tables.promote_flow(key, entry);
-            Attended::Known(if moved { Table::Flows } else { Table::Pending })
+            if moved { Attended::Flow } else { Attended::Pending }
         }
-        Some(_) => Attended::Known(table),
+        Some(_) => table.into(),
     }
 }
 
@@ -114,8 +129,7 @@ where
     P: Packet,
     T: Tables<A>,
 {
-    // Only where it matters: to the verifier it is as much again.
-    let by_destination = P::PLAIN && tables.config().is_some_and(|config| config.routes_by_destination);
+    let by_destination = tables.config().is_some_and(|config| config.routes_by_destination);
     packet.route(src, dst, by_destination)
 }
 
@@ -132,7 +146,7 @@ pub(crate) fn expired<A: Address>(
 }
 
 /// Decides whether a packet opens a connection to a Service, and to which endpoint: the first half of [`open`].
-#[inline(never)]
+#[inline(always)]
 pub fn choose<A, T>(tables: &T, key: &FlowKey<A>, now: u32) -> Result<(), Reason>
 where
     A: Address,
@@ -151,7 +165,7 @@ where
 
 /// Opens a connection to the endpoint that [`choose`] has chosen: stores both directions as pending, the reply's first,
 /// so that no request is ever forwarded whose reply would not be recognised.
-#[inline(never)]
+#[inline(always)]
 pub fn open<A, P, T>(packet: &P, tables: &T, key: &FlowKey<A>, now: u32) -> Result<(), Reason>
 where
     A: Address,

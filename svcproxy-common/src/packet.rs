@@ -1,10 +1,11 @@
 //! The packet as the decision code sees it: what each hook (XDP, tc, a host test) must provide.
 
 use crate::{
-    SocketTuple,
-    abi::{Address, Protocol},
+    Reason, SocketTuple, Tables,
+    abi::{Address, FlowKey, Protocol},
     checksum,
-    flow::NextHop,
+    connection::{self, Attended},
+    flow::{NextHop, TcpFlags},
     wire::{Be16, Wire},
 };
 
@@ -61,6 +62,24 @@ pub trait Packet {
     /// Adds to the sum over the whole packet that the hardware may have left with it (`CHECKSUM_COMPLETE`): the change of
     /// bytes that no checksum within the packet makes up for.
     fn add_to_sum(&self, delta: u16);
+
+    /// [`connection::attend`], as this hook calls it.
+    #[inline(always)]
+    fn attend<A: Address, T: Tables<A>>(&self, tables: &T, key: &FlowKey<A>, flags: TcpFlags, now: u32) -> Attended
+    where
+        Self: Sized,
+    {
+        connection::attend(self, tables, key, flags, Self::ROUTED, now)
+    }
+
+    /// [`connection::open`], as this hook calls it.
+    #[inline(always)]
+    fn open<A: Address, T: Tables<A>>(&self, tables: &T, key: &FlowKey<A>, now: u32) -> Result<(), Reason>
+    where
+        Self: Sized,
+    {
+        connection::open(self, tables, key, now)
+    }
 
     /// Changes a transport checksum, `field` at `offset` bytes. The last change made to a packet: on tc every view
     /// ends here. False when the kernel refuses.

@@ -36,7 +36,7 @@ where
         _ => (1024, 65_536 - 1024), // its own address: any unprivileged port
     };
     let mut turn = 0;
-    while !vacant(tables, reply, key, now) || masqueraded && has_socket(packet, reply, tuple) {
+    while !tables.is_vacant(reply, key, now) || masqueraded && has_socket(packet, reply, tuple) {
         if turn == TRIED {
             return Err(Reason::NoSourcePort);
         }
@@ -60,7 +60,7 @@ fn has_socket<A: Address>(packet: &impl Packet, reply: &FlowKey<A>, tuple: &mut 
 /// Whether replies with this key can be those of `key`'s connection. They cannot while another connection, through
 /// another port, Service or client, has them. What is left of an earlier connection under this key is removed.
 #[inline(always)]
-fn vacant<A, T>(tables: &T, reply_key: &FlowKey<A>, key: &FlowKey<A>, now: u32) -> bool
+pub fn is_vacant<A, T>(tables: &T, reply_key: &FlowKey<A>, key: &FlowKey<A>, now: u32) -> bool
 where
     A: Address,
     T: Tables<A>,

@@ -9,7 +9,7 @@ use network_types::eth::{EthHdr, EtherType};
 use crate::{
     ChecksumChange, Packet, Reason, Table, Tables, Verdict,
     abi::{Delivery, FlowKey, FlowState, Protocol, V4Addr, V6Addr},
-    connection::{self, Attended},
+    connection::Attended,
     delivery,
     family::{Datagram, Family, Piece, V4, V6},
     flow::Translation,
@@ -100,15 +100,16 @@ where
     };
     let entry = match settled {
         Some(entry) if entry.last_seen() == now => entry,
-        _ => match connection::attend(packet, tables, &key, flags, now) {
+        _ => match packet.attend(tables, &key, flags, now) {
             // Another processor may have moved the connection meanwhile.
-            Attended::Known(table) => match tables.flow(table, &key) {
+            Attended::Flow => tables.flow(Table::Flows, &key).ok_or(Reason::FlowTableFull)?,
+            Attended::Pending => match tables.flow(Table::Pending, &key) {
                 Some(entry) => entry,
                 None => tables.flow(Table::Flows, &key).ok_or(Reason::FlowTableFull)?,
             },
             Attended::Unknown if !P::ROUTED => {
-                match connection::choose(tables, &key, now) {
-                    Ok(()) => connection::open(packet, tables, &key, now)?,
+                match tables.choose(&key, now) {
+                    Ok(()) => packet.open(tables, &key, now)?,
                     Err(Reason::NotAService) => return Err(policy::refusal(tables, &key, Reason::NotAService)),
                     Err(reason) => return Err(reason),
                 }

@@ -1,12 +1,15 @@
 //! The tables as the decision code sees them: BPF maps in the kernel, hash maps in host tests.
 
 use crate::{
+    Reason,
     abi::{
         Address, AffinityEntry, AffinityKey, Backend, BackendKey, Config, FlowEntry, FlowKey, FragmentKey,
         FragmentPorts, Network, ServiceEntry, ServiceKey, SocketKey, SocketPeer,
     },
+    connection,
     flow::Live,
     known::Bit,
+    ports,
 };
 
 /// Where a connection is kept.
@@ -92,4 +95,21 @@ pub trait Tables<A: Address> {
     fn socket(&self, key: &SocketKey<A>) -> Option<SocketPeer<A>>;
     /// Remembers it. A full table forgets another socket's.
     fn set_socket(&self, key: &SocketKey<A>, peer: &SocketPeer<A>);
+
+    /// [`connection::choose`], as these tables' programs call it.
+    #[inline(always)]
+    fn choose(&self, key: &FlowKey<A>, now: u32) -> Result<(), Reason>
+    where
+        Self: Sized,
+    {
+        connection::choose(self, key, now)
+    }
+    /// [`ports::is_vacant`], as these tables' programs call it.
+    #[inline(always)]
+    fn is_vacant(&self, reply_key: &FlowKey<A>, key: &FlowKey<A>, now: u32) -> bool
+    where
+        Self: Sized,
+    {
+        ports::is_vacant(self, reply_key, key, now)
+    }
 }

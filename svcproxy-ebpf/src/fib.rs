@@ -35,7 +35,7 @@ static ANSWERS: PerCpuArray<Answer, { ANSWERS_MAX as usize + 1 }> = PerCpuArray:
 
 /// What the kernel says of the way to a destination.
 #[repr(C)]
-struct Answer {
+pub(crate) struct Answer {
     /// The question: destination, interface that the packet came in by, address family, whether the source was asked for.
     dst: [u32; 4],
     ingress_ifindex: u32,
@@ -50,6 +50,7 @@ struct Answer {
     delivery: Delivery,
     mtu: u16,
     ifindex: u32,
+    /// In a question, the packet's source if it has one already.
     source: [u32; 4],
     dst_mac: [u8; 6],
     src_mac: [u8; 6],
@@ -68,8 +69,7 @@ impl Answer {
 
     /// Whether it was given to this question in this second.
     #[inline(always)]
-    fn is_about<A: Address>(&self, ifindex: u32, asks_source: bool, dst: &A, now: u32) -> bool {
-        let [a, b, c, d] = dst.fib();
+    fn is_about<A: Address>(&self, ifindex: u32, asks_source: bool, [a, b, c, d]: [u32; 4], now: u32) -> bool {
         // One comparison: the verifier follows each into all that comes after.
         let difference = (self.second ^ now)
             | (self.ingress_ifindex ^ ifindex)
@@ -100,21 +100,16 @@ impl Answer {
 }
 
 /// The route from `src`, or this node's own address, to `dst` for a packet that came in by `ifindex`. See
-/// [`Packet::route`](svcproxy_common::Packet::route).
-///
-/// # Safety
-///
-/// `ctx` is the context of the running XDP or tc program.
+/// [`Packet::route`](svcproxy_common::Packet::route). `ask` is [`ask`], with the context of the running program.
 #[inline(always)]
-pub(crate) unsafe fn route<A: Address>(
-    ctx: *mut c_void,
+pub(crate) fn route<A: Address>(
     ifindex: u32,
     src: Option<A>,
     dst: A,
     by_destination: bool,
+    ask: impl FnOnce(&mut Answer),
 ) -> Route<A> {
     let by_destination = by_destination && !src.is_some_and(|src| src.is_confined());
-    let now = clock::now();
     let Some(answer) = Answer::place(&dst, by_destination) else {
         return Route {
             next_hop: NextHop::ROUTING,
@@ -122,30 +117,33 @@ pub(crate) unsafe fn route<A: Address>(
             here: false,
         };
     };
+    let now = clock::now();
     // The kernel takes as long as for an insert into a table, and many connections are to few endpoints.
-    if !by_destination || !answer.is_about(ifindex, src.is_none(), &dst, now) {
+    if !by_destination || !answer.is_about::<A>(ifindex, src.is_none(), dst.fib(), now) {
         answer.second = if by_destination { now } else { 0 };
-        // SAFETY: `ctx` by this function's contract.
-        unsafe { ask(ctx, ifindex, src, dst, answer) };
+        (answer.dst, answer.ingress_ifindex) = (dst.fib(), ifindex);
+        (answer.family, answer.asks_source) = (A::AF, src.is_none());
+        if let Some(src) = src {
+            answer.source = src.fib();
+        }
+        ask(answer);
     }
     answer.route(src)
 }
 
-/// Has the kernel answer.
+/// Has the kernel answer the question that stands in `answer`.
 ///
 /// # Safety
 ///
 /// `ctx` is the context of the running XDP or tc program.
 #[inline(always)]
-unsafe fn ask<A: Address>(ctx: *mut c_void, ifindex: u32, src: Option<A>, dst: A, answer: &mut Answer) {
+pub(crate) unsafe fn ask(ctx: *mut c_void, answer: &mut Answer) {
     /// `BPF_FIB_LOOKUP_SRC` (Linux 6.7): answer with the source address.
     const SRC: u32 = 1 << 4;
     const SUCCESS: i64 = 0;
     const NOT_FORWARDED: i64 = 4;
     const NO_NEIGHBOUR: i64 = 7;
 
-    (answer.dst, answer.ingress_ifindex) = (dst.fib(), ifindex);
-    (answer.family, answer.asks_source) = (A::AF, src.is_none());
     (answer.here, answer.found) = (false, false);
     (answer.delivery, answer.ifindex, answer.mtu) = (Delivery::ROUTING, 0, 0);
     (answer.dst_mac, answer.src_mac) = ([0; 6], [0; 6]);
@@ -156,14 +154,14 @@ unsafe fn ask<A: Address>(ctx: *mut c_void, ifindex: u32, src: Option<A>, dst: A
     let params = unsafe { &mut *params.cast::<FibParams>() };
     // SAFETY: a plain C struct of integers; zero is what the kernel asks of its unused fields.
     *params = unsafe { core::mem::zeroed() };
-    params.family = A::AF;
-    params.ifindex = ifindex;
+    params.family = answer.family;
+    params.ifindex = answer.ingress_ifindex;
     // One byte fits everywhere; a length makes the kernel answer with the MTU of the route in its place (Linux 5.12).
     params.__bindgen_anon_1.tot_len = 1;
-    params.__bindgen_anon_4.ipv6_dst = dst.fib();
+    params.__bindgen_anon_4.ipv6_dst = answer.dst;
     let mut flags = SRC;
-    if let Some(src) = src {
-        params.__bindgen_anon_3.ipv6_src = src.fib();
+    if !answer.asks_source {
+        params.__bindgen_anon_3.ipv6_src = answer.source;
         flags = 0;
     }
     // SAFETY: `ctx` by this function's contract; `params` is of the size given.

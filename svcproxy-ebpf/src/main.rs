@@ -12,6 +12,7 @@ mod access;
 mod answer;
 mod clock;
 mod fib;
+mod global;
 mod maps;
 mod reject;
 mod reorder;

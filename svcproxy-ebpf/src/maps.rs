@@ -16,7 +16,7 @@ use svcproxy_common::{
     known::{Bit, WORDS},
 };
 
-use crate::reorder;
+use crate::{global, reorder};
 
 /// Two entries a connection: 128 Ki connections, what nf_conntrack holds on four cores under kube-proxy.
 const FLOWS: usize = 262_144;
@@ -183,7 +183,7 @@ macro_rules! tables {
     (
         $address:ty, $flows:ident, $pending:ident, $services:ident, $backends:ident, $affinity:ident,
         $networks:ident, $source_ranges:ident, $config:ident, $fragments:ident, $opening:ident,
-        $sockets:ident
+        $sockets:ident, $choose:ident, $is_vacant:ident
     ) => {
         impl Tables<$address> for Maps {
             #[inline(always)]
@@ -324,6 +324,16 @@ macro_rules! tables {
                 // As for affinity; the process then sees the endpoint's address.
                 let _ = $sockets.insert(key, peer, 0);
             }
+
+            #[inline(always)]
+            fn choose(&self, key: &FlowKey<$address>, now: u32) -> Result<(), Reason> {
+                global::result(global::$choose(key, now))
+            }
+
+            #[inline(always)]
+            fn is_vacant(&self, reply_key: &FlowKey<$address>, key: &FlowKey<$address>, now: u32) -> bool {
+                global::$is_vacant(reply_key, key, now)
+            }
         }
     };
 }
@@ -340,7 +350,9 @@ tables!(
     CONFIG_V4,
     FRAGMENTS_V4,
     OPENING_V4,
-    SOCKETS_V4
+    SOCKETS_V4,
+    choose_v4,
+    is_vacant_v4
 );
 tables!(
     V6Addr,
@@ -354,5 +366,7 @@ tables!(
     CONFIG_V6,
     FRAGMENTS_V6,
     OPENING_V6,
-    SOCKETS_V6
+    SOCKETS_V6,
+    choose_v6,
+    is_vacant_v6
 );

@@ -8,15 +8,19 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use svcproxy_common::{
-    ChecksumChange, Fate, Packet, Reason, Route, SocketTuple, Verdict,
-    abi::{Address, Delivery, Protocol},
-    checksum, process,
+    ChecksumChange, Fate, Packet, Reason, Route, SocketTuple, Tables, Verdict,
+    abi::{Address, Delivery, FlowKey, Protocol},
+    checksum,
+    connection::Attended,
+    flow::TcpFlags,
+    process,
     wire::{Be16, Wire},
 };
 
 use crate::{
     access::Frame,
     clock, fib,
+    global::{self, by_family},
     maps::{Maps, PROGRAMS, Successor},
     reject, reorder, reset,
     xdp::{MARKED, Mark},
@@ -153,10 +157,10 @@ impl<const IN: bool, const PLAIN: bool> Packet for TcPacket<'_, IN, PLAIN> {
     #[inline(always)]
     fn route<A: Address>(&self, src: Option<A>, dst: A, by_destination: bool) -> Route<A> {
         // SAFETY: the context of the running program.
-        unsafe {
-            let ifindex = (*self.ctx.skb.skb).ifindex;
-            fib::route(self.ctx.as_ptr(), ifindex, src, dst, by_destination)
-        }
+        let ifindex = unsafe { (*self.ctx.skb.skb).ifindex };
+        fib::route(ifindex, src, dst, by_destination, |answer| {
+            global::ask_tc(self.ctx.skb.skb, answer);
+        })
     }
 
     #[inline(always)]
@@ -176,6 +180,21 @@ impl<const IN: bool, const PLAIN: bool> Packet for TcPacket<'_, IN, PLAIN> {
             // SAFETY: the skb of the running program; without such a sum the helper changes nothing.
             unsafe { bpf_csum_update(self.ctx.skb.skb, delta.into()) };
         }
+    }
+
+    #[inline(always)]
+    fn attend<A: Address, T: Tables<A>>(&self, _: &T, key: &FlowKey<A>, flags: TcpFlags, now: u32) -> Attended {
+        by_family!(
+            A,
+            attend_v4_tc,
+            attend_v6_tc,
+            (self.ctx.skb.skb, key, flags.0, !IN, now)
+        )
+    }
+
+    #[inline(always)]
+    fn open<A: Address, T: Tables<A>>(&self, _: &T, key: &FlowKey<A>, now: u32) -> Result<(), Reason> {
+        global::result(by_family!(A, open_v4_tc, open_v6_tc, (self.ctx.skb.skb, key, now)))
     }
 
     #[inline(always)]

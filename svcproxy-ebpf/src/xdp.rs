@@ -7,13 +7,20 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use svcproxy_common::{
-    ChecksumChange, Fate, Packet, Reason, Route, SocketTuple, Verdict,
-    abi::{Address, Delivery, Protocol},
+    ChecksumChange, Fate, Packet, Reason, Route, SocketTuple, Tables, Verdict,
+    abi::{Address, Delivery, FlowKey, Protocol},
+    connection::Attended,
+    flow::TcpFlags,
     process,
     wire::{Be16, Field, Wire},
 };
 
-use crate::{access::Frame, clock, fib, maps::Maps};
+use crate::{
+    access::Frame,
+    clock, fib,
+    global::{self, by_family},
+    maps::Maps,
+};
 
 /// The metadata before a frame that XDP has left to tc.
 #[repr(C)]
@@ -33,7 +40,7 @@ unsafe impl Wire for Mark {}
 pub(crate) const MARKED: u32 = 0x7376_6370;
 
 /// A frame at XDP, and the program that looks at it.
-struct XdpPacket<'a> {
+pub(crate) struct XdpPacket<'a> {
     ctx: &'a XdpContext,
     frame: Frame,
 }
@@ -41,11 +48,7 @@ struct XdpPacket<'a> {
 /// Runs the decision code on a frame and turns its verdict into XDP's.
 #[inline(always)]
 pub(crate) fn run(ctx: &XdpContext) -> u32 {
-    let packet = XdpPacket {
-        ctx,
-        frame: Frame::new(ctx.data(), ctx.data_end()),
-    };
-    let outcome = match process(&packet, &Maps) {
+    let outcome = match process(&XdpPacket::new(ctx), &Maps) {
         // tc answers, and counts.
         Ok(verdict) if verdict.delivery == Delivery::RESET => Err(Reason::NotPlain),
         Err(reason) if reason.fate() == Fate::Reject => Err(Reason::NotPlain),
@@ -84,6 +87,17 @@ fn leave_to_tc(ctx: &XdpContext, ifindex: u32, delivery: Delivery) -> u32 {
     xdp_action::XDP_PASS
 }
 
+impl<'a> XdpPacket<'a> {
+    /// The packet of a program's context.
+    #[inline(always)]
+    pub(crate) fn new(ctx: &'a XdpContext) -> Self {
+        Self {
+            ctx,
+            frame: Frame::new(ctx.data(), ctx.data_end()),
+        }
+    }
+}
+
 impl Packet for XdpPacket<'_> {
     const ROUTED: bool = false;
     const PLAIN: bool = true;
@@ -120,11 +134,10 @@ impl Packet for XdpPacket<'_> {
 
     #[inline(always)]
     fn route<A: Address>(&self, src: Option<A>, dst: A, by_destination: bool) -> Route<A> {
-        // SAFETY: the context of the running program.
-        unsafe {
-            let ifindex = self.ctx.ingress_ifindex() as u32;
-            fib::route(self.ctx.as_ptr(), ifindex, src, dst, by_destination)
-        }
+        let ifindex = self.ctx.ingress_ifindex() as u32;
+        fib::route(ifindex, src, dst, by_destination, |answer| {
+            global::ask_xdp(self.ctx.ctx, answer);
+        })
     }
 
     #[inline(always)]
@@ -138,6 +151,21 @@ impl Packet for XdpPacket<'_> {
 
     #[inline(always)]
     fn add_to_sum(&self, _: u16) {} // XDP's frames have none
+
+    #[inline(always)]
+    fn attend<A: Address, T: Tables<A>>(&self, _: &T, key: &FlowKey<A>, flags: TcpFlags, now: u32) -> Attended {
+        by_family!(
+            A,
+            attend_v4_xdp,
+            attend_v6_xdp,
+            (self.ctx.ctx, key, flags.0, false, now)
+        )
+    }
+
+    #[inline(always)]
+    fn open<A: Address, T: Tables<A>>(&self, _: &T, key: &FlowKey<A>, now: u32) -> Result<(), Reason> {
+        global::result(by_family!(A, open_v4_xdp, open_v6_xdp, (self.ctx.ctx, key, now)))
+    }
 
     #[inline(always)]
     fn fix_checksum(&self, field: &Be16, _offset: usize, change: ChecksumChange) -> bool {

@@ -75,11 +75,6 @@ impl NodeNetwork {
         &self.snapshot.links
     }
 
-    /// Those of `--iface`.
-    pub(super) fn listed(&self) -> &[Link] {
-        &self.listed
-    }
-
     /// The network as it was last read.
     pub(super) fn snapshot(&self) -> &Snapshot {
         &self.snapshot

@@ -83,7 +83,7 @@ impl<'a> Proxy<'a> {
             self.on_xdp = on_xdp;
             self.attach_to_sockets()?;
             self.attach_to_pods()?;
-            Ok(self.datapath.complete()?)
+            Ok(self.datapath.take_over()?)
         });
         if attached.is_err() {
             links::keep_only(&dir, &before)?;

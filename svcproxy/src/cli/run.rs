@@ -22,7 +22,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::{RunArgs, changes::Reader, cleanup, heap, lock::Lock, network::NodeNetwork, proxy::Proxy};
 use crate::{
-    datapath::{Datapath, links, preflight},
+    datapath::{Datapath, preflight},
     health::{Health, ProxyServer},
     manifest::Changed,
     state::State,
@@ -104,10 +104,9 @@ async fn serve(args: &RunArgs) -> anyhow::Result<ExitCode> {
         warn!("{map} keeps the {entries} entries it was made with; `svcproxy --cleanup` first to change that");
     }
     let fresh = !Datapath::is_pinned(pin_dir);
-    let hooks = links::Mode::from(args.mode).hooks(network.listed());
     let begun = thread::scope(|scope| {
         // The kernel verifies programs while the manifests are read: both take long.
-        let loading = scope.spawn(|| Datapath::begin(pin_dir, &sizes, &hooks));
+        let loading = scope.spawn(|| Datapath::load(Some(pin_dir), &sizes));
         let read = reader.read(&Changed::Anything, &loaded.state);
         let datapath = loading.join().expect("it does not panic");
         match read? {

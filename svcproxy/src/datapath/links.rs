@@ -86,24 +86,6 @@ pub enum Mode {
     Tc,
 }
 
-impl Mode {
-    /// The hooks whose programs these interfaces need, and those of pods, which are tc's.
-    pub fn hooks(self, listed: &[Link]) -> Vec<Hook> {
-        match listed.iter().any(|link| self.tries_xdp(link)) {
-            true => Hook::ALL.to_vec(),
-            false => vec![Hook::TcIn, Hook::TcOut],
-        }
-    }
-
-    fn tries_xdp(self, link: &Link) -> bool {
-        match self {
-            Self::Auto => link.kind.is_none(),
-            Self::Xdp => true,
-            Self::Tc => false,
-        }
-    }
-}
-
 /// What [`Datapath::attach`] did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attached {
@@ -130,7 +112,7 @@ impl Datapath {
         let (ingress, adopted, why) = match mode {
             Mode::Tc => (Hook::TcIn, self.hook(dir, link, Hook::TcIn)?, "--mode tc".to_owned()),
             Mode::Xdp => (Hook::Xdp, self.xdp_hooks(dir, link)?, "--mode xdp".to_owned()),
-            Mode::Auto if mode.tries_xdp(link) => match self.xdp_hooks(dir, link) {
+            Mode::Auto if link.kind.is_none() => match self.xdp_hooks(dir, link) {
                 Ok(adopted) => (Hook::Xdp, adopted, "a physical interface with native XDP".to_owned()),
                 Err(DatapathError::NoNativeXdp { source, .. }) => {
                     let why = format!("its driver takes no native XDP program: {source}");

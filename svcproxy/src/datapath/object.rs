@@ -114,56 +114,46 @@ impl Datapath {
     /// Loads the programs over the maps pinned in `pin_dir`, making those that are not there. Without a directory
     /// everything is private to this process and ends with it.
     ///
+    /// Over the maps of an earlier run the programs of that run go on as they are: [`take_over`](Self::take_over)
+    /// follows.
+    ///
     /// # Errors
     ///
     /// When the kernel refuses, or when the pinned maps are of another layout.
     pub fn load(pin_dir: Option<&Path>, sizes: &Sizes) -> Result<Self, DatapathError> {
-        let mut programs = Self::attached(&Hook::ALL);
-        programs.extend(Maps::SUCCESSORS);
+        let is_ours = !pin_dir.is_some_and(Self::is_pinned);
         let mut datapath = Self::with_maps(pin_dir, sizes)?;
-        datapath.load_programs(&programs)?;
-        datapath.complete()?;
-        Ok(datapath)
-    }
-
-    /// [`load`](Self::load) as far as is needed to attach to these hooks and to sockets; [`complete`](Self::complete)
-    /// follows. Over the maps of an earlier run that includes the successors: all that its programs do, those that
-    /// replace them must do from the first packet on. On a first start plain packets need not wait for the programs that
-    /// take the others, which are most of the work.
-    ///
-    /// # Errors
-    ///
-    /// As [`load`](Self::load).
-    pub fn begin(pin_dir: &Path, sizes: &Sizes, hooks: &[Hook]) -> Result<Self, DatapathError> {
-        let mut programs = Self::attached(hooks);
-        if Self::is_pinned(pin_dir) {
-            programs.extend(Maps::SUCCESSORS);
+        datapath.load_programs()?;
+        if is_ours {
+            datapath.take_over()?;
         }
-        let mut datapath = Self::with_maps(Some(pin_dir), sizes)?;
-        datapath.load_programs(&programs)?;
         Ok(datapath)
     }
 
-    /// Loads what is not loaded yet, and has the programs go on to their successors.
+    /// Has all programs, those of an earlier run too, go on to these successors.
     ///
     /// # Errors
     ///
     /// When the kernel refuses.
-    pub fn complete(&mut self) -> Result<(), DatapathError> {
-        self.load_programs(&Maps::SUCCESSORS)?;
+    pub fn take_over(&mut self) -> Result<(), DatapathError> {
         Maps::SUCCESSORS
             .into_iter()
             .try_for_each(|program| self.announce_successor(program))
     }
 
-    /// Loads those of these programs that are not loaded yet. The kernel takes the better part of a second to verify
-    /// them all, and does so on as many processors as ask.
-    fn load_programs(&mut self, programs: &[&'static str]) -> Result<(), DatapathError> {
+    /// Loads all programs. The kernel takes some tenths of a second to verify them, and does so on as many processors as
+    /// ask.
+    fn load_programs(&mut self) -> Result<(), DatapathError> {
+        let programs: Vec<_> = Hook::ALL
+            .map(Hook::program)
+            .into_iter()
+            .chain(SocketHook::ALL.map(SocketHook::program))
+            .chain(Maps::SUCCESSORS)
+            .collect();
         thread::scope(|scope| {
             let loading: Vec<_> = self
                 .ebpf
                 .programs_mut()
-                .filter(|(_, program)| program.fd().is_err())
                 .filter_map(|(name, program)| Some((*programs.iter().find(|wanted| **wanted == name)?, program)))
                 .map(|(name, program)| (name, scope.spawn(|| load(program))))
                 .collect();
@@ -217,12 +207,6 @@ impl Datapath {
         self.tc(program)
             .and_then(SchedClassifier::load)
             .map_err(|source| DatapathError::Program { program, source })
-    }
-
-    /// Names of the programs that are attached to hooks and to sockets.
-    fn attached(hooks: &[Hook]) -> Vec<&'static str> {
-        let sockets = SocketHook::ALL.map(SocketHook::program);
-        hooks.iter().map(|hook| hook.program()).chain(sockets).collect()
     }
 
     /// Loads a program that others go on to, and tells them.

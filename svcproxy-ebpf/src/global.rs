@@ -1,0 +1,138 @@
+//! Steps of the decision code as global functions. The verifier checks such a function once, by itself, for all that its
+//! parameters' types allow, and then believes every call of it (Linux 5.6). Any other function it follows again from each
+//! state of its caller, and what comes after the call again for each way through the function.
+//!
+//! The types are what BTF says: the context, pointers to values, numbers; a number comes back. A pointer may be null to
+//! the verifier. Names are those of symbols, and so of functions in `bpftool prog dump`.
+
+use aya_ebpf::{
+    bindings::{__sk_buff, xdp_md},
+    programs::{TcContext, XdpContext},
+};
+use svcproxy_common::{
+    Reason,
+    abi::{FlowKey, V4Addr, V6Addr},
+    connection::{self, Attended},
+    flow::TcpFlags,
+    ports,
+};
+
+use crate::{
+    fib::{self, Answer},
+    maps::Maps,
+    tc::TcPacket,
+    xdp::XdpPacket,
+};
+
+/// Calls the function of an address's family. Pointers to what is of that family are cast to themselves.
+macro_rules! by_family {
+    ($address:ty, $v4:ident, $v6:ident, ($context:expr, $key:expr, $($number:expr),+)) => {{
+        let key = &raw const *$key;
+        match <$address as svcproxy_common::abi::Address>::AF == svcproxy_common::abi::V4Addr::AF {
+            true => crate::global::$v4($context, key.cast(), $($number),+),
+            false => crate::global::$v6($context, key.cast(), $($number),+),
+        }
+    }};
+}
+pub(crate) use by_family;
+
+/// What a step has come to, from the number that it returns.
+#[inline(always)]
+pub(crate) fn result(reason: Reason) -> Result<(), Reason> {
+    match reason {
+        Reason::Translated => Ok(()),
+        reason => Err(reason),
+    }
+}
+
+/// The number of what a step has come to: [`Reason::Translated`] when the packet is to be translated.
+#[inline(always)]
+fn reason(result: Result<(), Reason>) -> Reason {
+    result.err().unwrap_or(Reason::Translated)
+}
+
+macro_rules! steps {
+    ($address:ty: $choose:ident, $is_vacant:ident) => {
+        /// [`connection::choose`]
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub(crate) extern "C" fn $choose(key: *const FlowKey<$address>, now: u32) -> Reason {
+            // SAFETY: null, or what the verifier has found to be readable.
+            let Some(key) = (unsafe { key.as_ref() }) else {
+                return Reason::NotAService;
+            };
+            reason(connection::choose(&Maps, key, now))
+        }
+
+        /// [`ports::is_vacant`]
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub(crate) extern "C" fn $is_vacant(
+            reply_key: *const FlowKey<$address>,
+            key: *const FlowKey<$address>,
+            now: u32,
+        ) -> bool {
+            // SAFETY: as above.
+            match unsafe { (reply_key.as_ref(), key.as_ref()) } {
+                (Some(reply_key), Some(key)) => ports::is_vacant(&Maps, reply_key, key, now),
+                _ => false,
+            }
+        }
+    };
+    ($address:ty, $raw:ty, $context:ty, $packet:ty: $attend:ident, $open:ident) => {
+        /// [`connection::attend`]
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub(crate) extern "C" fn $attend(
+            ctx: *mut $raw,
+            key: *const FlowKey<$address>,
+            flags: u8,
+            routed: bool,
+            now: u32,
+        ) -> Attended {
+            // SAFETY: as above.
+            let Some(key) = (unsafe { key.as_ref() }) else {
+                return Attended::Stray;
+            };
+            let ctx = <$context>::new(ctx);
+            connection::attend(&<$packet>::new(&ctx), &Maps, key, TcpFlags(flags), routed, now)
+        }
+
+        /// [`connection::open`]
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub(crate) extern "C" fn $open(ctx: *mut $raw, key: *const FlowKey<$address>, now: u32) -> Reason {
+            // SAFETY: as above.
+            let Some(key) = (unsafe { key.as_ref() }) else {
+                return Reason::NotAService;
+            };
+            let ctx = <$context>::new(ctx);
+            reason(connection::open(&<$packet>::new(&ctx), &Maps, key, now))
+        }
+    };
+}
+
+steps!(V4Addr: choose_v4, is_vacant_v4);
+steps!(V6Addr: choose_v6, is_vacant_v6);
+steps!(V4Addr, xdp_md, XdpContext, XdpPacket<'_>: attend_v4_xdp, open_v4_xdp);
+steps!(V6Addr, xdp_md, XdpContext, XdpPacket<'_>: attend_v6_xdp, open_v6_xdp);
+steps!(V4Addr, __sk_buff, TcContext, TcPacket<'_, true, true>: attend_v4_tc, open_v4_tc);
+steps!(V6Addr, __sk_buff, TcContext, TcPacket<'_, true, true>: attend_v6_tc, open_v6_tc);
+
+macro_rules! ask {
+    ($ask:ident, $raw:ty) => {
+        /// [`fib::ask`]
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub(crate) extern "C" fn $ask(ctx: *mut $raw, answer: *mut Answer) -> u32 {
+            // SAFETY: null, or this CPU's own place; the context is the running program's.
+            if let Some(answer) = unsafe { answer.as_mut() } {
+                unsafe { fib::ask(ctx.cast(), answer) };
+            }
+            0
+        }
+    };
+}
+
+ask!(ask_xdp, xdp_md);
+ask!(ask_tc, __sk_buff);
