@@ -17,7 +17,13 @@ pub type Bit = (u32, u64);
 /// The bit of an address.
 #[inline(always)]
 pub fn bit<A: Address>(address: &A) -> Bit {
-    // Fibonacci hashing: the upper bits of a product with 2⁶⁴ divided by the golden ratio.
-    let hash = (address.bits().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 44) as u32;
+    let hash = hash(address) / (u32::MAX / BITS + 1);
     (hash >> 6, 1 << (hash & 63))
+}
+
+/// A hash of an address, best in its upper bits.
+#[inline(always)]
+pub fn hash<A: Address>(address: &A) -> u32 {
+    // Fibonacci hashing: the upper half of a product with 2⁶⁴ divided by the golden ratio.
+    (address.bits().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
 }

@@ -14,6 +14,7 @@ use svcproxy_common::{
     Route, SocketTuple,
     abi::{Address, Delivery, Protocol},
     flow::NextHop,
+    known,
 };
 
 use crate::{clock, maps::INTERFACES};
@@ -60,8 +61,7 @@ impl Answer {
     /// This processor's own place for the answer about a destination, or for one to forget.
     #[inline(always)]
     fn place<A: Address>(dst: &A, remember: bool) -> Option<&'static mut Self> {
-        // Fibonacci hashing, as in `svcproxy_common::known`.
-        let hash = (dst.bits().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32 & (ANSWERS_MAX - 1);
+        let hash = known::hash(dst) / (u32::MAX / ANSWERS_MAX + 1);
         let place = ANSWERS.get_ptr_mut(if remember { hash } else { ANSWERS_MAX });
         // SAFETY: this CPU's own; programs of these types do not nest on one CPU.
         place.map(|place| unsafe { &mut *place })

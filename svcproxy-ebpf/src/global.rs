@@ -2,8 +2,8 @@
 //! parameters' types allow, and then believes every call of it (Linux 5.6). Any other function it follows again from each
 //! state of its caller, and what comes after the call again for each way through the function.
 //!
-//! The types are what BTF says: the context, pointers to values, numbers; a number comes back. A pointer may be null to
-//! the verifier. Names are those of symbols, and so of functions in `bpftool prog dump`.
+//! The types are what BTF says: the context, pointers to values, numbers; what comes back is a number. To the verifier a
+//! pointer may be null. Names are those of symbols, and so of functions in `bpftool prog dump`.
 
 use aya_ebpf::{
     bindings::{__sk_buff, xdp_md},
@@ -125,10 +125,12 @@ macro_rules! ask {
         #[unsafe(no_mangle)]
         #[inline(never)]
         pub(crate) extern "C" fn $ask(ctx: *mut $raw, answer: *mut Answer) -> u32 {
-            // SAFETY: null, or this CPU's own place; the context is the running program's.
-            if let Some(answer) = unsafe { answer.as_mut() } {
-                unsafe { fib::ask(ctx.cast(), answer) };
-            }
+            // SAFETY: null, or this CPU's own place.
+            let Some(answer) = (unsafe { answer.as_mut() }) else {
+                return 1;
+            };
+            // SAFETY: the context of the running program.
+            unsafe { fib::ask(ctx.cast(), answer) };
             0
         }
     };
