@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use aya::Pod;
+use aya::{Pod, maps::MapData};
 use nix::time::{ClockId, clock_gettime};
 use svcproxy_common::{
     abi::{Address, FlowEntry, FlowKey},
@@ -38,38 +38,109 @@ where
     fn sweep(&mut self, now: u32) -> Result<usize, DatapathError> {
         let mut removed = 0;
         for (table, name) in [(&mut self.flows, "flows"), (&mut self.pending, "pending")] {
-            let expired = expired(&entries(table, name)?.into_iter().collect(), now);
-            delete(table, &expired, name)?;
-            removed += expired.len();
+            let seen: HashMap<_, _> = entries(table, name)?.into_iter().collect();
+            removed += remove(expired(&seen, now), now, &mut Named { table, name })?;
         }
         Ok(removed)
     }
 }
 
-/// The keys of all entries whose connection has been silent, both ways, for longer than its state allows.
-fn expired<A: Address>(table: &HashMap<FlowKey<A>, FlowEntry<A>>, now: u32) -> Vec<FlowKey<A>> {
-    let idle = |entry: &FlowEntry<A>| now.saturating_sub(entry.last_seen);
-    let is_expired = |key: &FlowKey<A>, entry: &FlowEntry<A>| {
-        let peer = table.get(&reverse_key(key, entry));
-        let original = if entry.state.is_reply() { peer } else { Some(entry) };
-        let timeout = original.map_or(entry.state, |original| original.state).timeout();
-        idle(entry) > timeout && peer.is_none_or(|peer| idle(peer) > timeout)
-    };
-    table
+/// A flow table while programs use it.
+trait FlowTable<A> {
+    /// The entry that has this key now.
+    fn entry(&self, key: &FlowKey<A>) -> Option<FlowEntry<A>>;
+    /// Removes whatever has it.
+    fn delete(&mut self, key: &FlowKey<A>) -> Result<(), DatapathError>;
+}
+
+/// A map and what errors call it.
+struct Named<'a, A> {
+    table: &'a mut aya::maps::HashMap<MapData, FlowKey<A>, FlowEntry<A>>,
+    name: &'static str,
+}
+
+impl<A> FlowTable<A> for Named<'_, A>
+where
+    FlowKey<A>: Pod,
+    FlowEntry<A>: Pod,
+{
+    fn entry(&self, key: &FlowKey<A>) -> Option<FlowEntry<A>> {
+        self.table.get(key, 0).ok()
+    }
+
+    fn delete(&mut self, key: &FlowKey<A>) -> Result<(), DatapathError> {
+        delete(self.table, &[*key], self.name)
+    }
+}
+
+/// The keys of all entries whose connection has expired: those of replies first.
+fn expired<A: Address>(seen: &HashMap<FlowKey<A>, FlowEntry<A>>, now: u32) -> Vec<FlowKey<A>> {
+    let found = seen
         .iter()
-        .filter(|(key, entry)| is_expired(key, entry))
-        .map(|(key, _)| *key)
-        .collect()
+        .filter(|(key, entry)| is_expired(key, entry, now, |key| seen.get(key).copied()));
+    let (mut keys, originals): (Vec<_>, Vec<_>) = found.partition(|(_, entry)| entry.state.is_reply());
+    keys.extend(originals);
+    keys.into_iter().map(|(key, _)| *key).collect()
+}
+
+/// Whether the connection has been silent, both ways, for longer than its state allows.
+fn is_expired<A: Address>(
+    key: &FlowKey<A>,
+    entry: &FlowEntry<A>,
+    now: u32,
+    find: impl Fn(&FlowKey<A>) -> Option<FlowEntry<A>>,
+) -> bool {
+    let idle = |entry: &FlowEntry<A>| now.saturating_sub(entry.last_seen);
+    let peer = find(&reverse_key(key, entry));
+    let original = if entry.state.is_reply() { peer } else { Some(*entry) };
+    let timeout = original.map_or(entry.state, |original| original.state).timeout();
+    idle(entry) > timeout && peer.is_none_or(|peer| idle(&peer) > timeout)
+}
+
+/// Removes what is expired still; returns how many entries that were.
+///
+/// To read a table takes long enough for clients to open some of these connections anew: such a one would lose its
+/// reply half, and its endpoint's answers would leave untranslated. So each is looked at again just before; what is left
+/// is the time from one system call to the next, as the kernel removes whatever has a key. The reply's half goes first,
+/// while the other can tell its state; a connection that loses the other has it restored by its next packet.
+fn remove<A: Address>(keys: Vec<FlowKey<A>>, now: u32, table: &mut impl FlowTable<A>) -> Result<usize, DatapathError> {
+    let mut removed = 0;
+    for key in keys {
+        let entry = table.entry(&key);
+        if entry.is_some_and(|entry| is_expired(&key, &entry, now, |key| table.entry(key))) {
+            table.delete(&key)?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
 }
 
 #[cfg(test)]
 mod tests {
-    use svcproxy_common::abi::{FlowState, Protocol, V4Addr};
+    use svcproxy_common::{
+        abi::{FlowState, Protocol, V4Addr},
+        flow::NextHop,
+    };
 
     use super::*;
 
-    #[test]
-    fn a_connection_lives_while_either_direction_does() {
+    const NOW: u32 = 1_000;
+
+    type Entries = HashMap<FlowKey<V4Addr>, FlowEntry<V4Addr>>;
+
+    impl FlowTable<V4Addr> for Entries {
+        fn entry(&self, key: &FlowKey<V4Addr>) -> Option<FlowEntry<V4Addr>> {
+            self.get(key).copied()
+        }
+
+        fn delete(&mut self, key: &FlowKey<V4Addr>) -> Result<(), DatapathError> {
+            self.remove(key);
+            Ok(())
+        }
+    }
+
+    /// A flow of the client's port 1000: the original half, the reply half.
+    fn flow(state: FlowState, request: u32, reply: u32) -> [(FlowKey<V4Addr>, FlowEntry<V4Addr>); 2] {
         let [client, vip, pod] = [[10, 0, 0, 1], [10, 96, 0, 1], [10, 244, 0, 1]].map(|octets| V4Addr { octets });
         let key = FlowKey {
             src: client,
@@ -78,6 +149,16 @@ mod tests {
             dst_port: 80,
             protocol: Protocol::UDP,
         };
+        let mut entry = FlowEntry::blank(client);
+        entry.fill(&key, (client, 1000), (pod, 8080), state, request);
+        let mut other = entry;
+        other.reverse(&key, NextHop::ROUTING, FlowState::REPLY);
+        other.last_seen = reply;
+        [(key, entry), (reverse_key(&key, &entry), other)]
+    }
+
+    #[test]
+    fn a_connection_lives_while_either_direction_does() {
         // seconds since the last request, since the last reply, state → entries swept
         for (request, reply, state, swept) in [
             (31, 31, FlowState::UDP_UNREPLIED, 2),
@@ -86,15 +167,34 @@ mod tests {
             (121, 0, FlowState::UDP_REPLIED, 0),
             (121, 121, FlowState::UDP_REPLIED, 2),
         ] {
-            let now = 1_000;
-            let mut entry = FlowEntry::blank(client);
-            entry.fill(&key, (client, 1000), (pod, 8080), state, now - request);
-            let reply_key = reverse_key(&key, &entry);
-            let mut table = HashMap::from([(key, entry)]);
-            entry.reverse(&key, svcproxy_common::flow::NextHop::ROUTING, FlowState::REPLY);
-            entry.last_seen = now - reply;
-            table.insert(reply_key, entry);
-            assert_eq!(expired(&table, now).len(), swept, "{request} {reply} {state:?}");
+            let mut table = Entries::from(flow(state, NOW - request, NOW - reply));
+            let keys = expired(&table, NOW);
+            assert_eq!(
+                remove(keys, NOW, &mut table).unwrap(),
+                swept,
+                "{request} {reply} {state:?}"
+            );
+            assert_eq!(table.len(), 2 - swept);
         }
+    }
+
+    #[test]
+    fn a_connection_that_has_opened_anew_since_the_table_was_read_stays() {
+        let seen = Entries::from(flow(FlowState::CLOSING, NOW - 121, NOW - 121));
+        let keys = expired(&seen, NOW);
+        assert_eq!(keys.len(), 2);
+        let opened = Entries::from(flow(FlowState::ESTABLISHED, NOW, NOW));
+        let mut table = opened.clone();
+        assert_eq!(remove(keys, NOW, &mut table).unwrap(), 0);
+        assert_eq!(table, opened);
+    }
+
+    #[test]
+    fn a_reply_half_goes_while_the_other_tells_its_state() {
+        let seen = Entries::from(flow(FlowState::CLOSING, NOW - 121, NOW - 121));
+        let [first, last] = expired(&seen, NOW)[..] else {
+            panic!("both halves have expired");
+        };
+        assert!(seen[&first].state.is_reply() && !seen[&last].state.is_reply());
     }
 }
