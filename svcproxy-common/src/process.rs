@@ -101,12 +101,17 @@ where
     let entry = match settled {
         Some(entry) if entry.last_seen() == now => entry,
         _ => match packet.attend(tables, &key, flags, now) {
-            // Another processor may have moved the connection meanwhile.
-            Attended::Flow => tables.flow(Table::Flows, &key).ok_or(Reason::FlowTableFull)?,
-            Attended::Pending => match tables.flow(Table::Pending, &key) {
-                Some(entry) => entry,
-                None => tables.flow(Table::Flows, &key).ok_or(Reason::FlowTableFull)?,
-            },
+            attended @ (Attended::Flow | Attended::Pending) => {
+                let pending = match attended {
+                    Attended::Pending => tables.flow(Table::Pending, &key),
+                    _ => None,
+                };
+                // Another processor may have moved the connection meanwhile.
+                match pending {
+                    Some(entry) => entry,
+                    None => tables.flow(Table::Flows, &key).ok_or(Reason::FlowTableFull)?,
+                }
+            }
             Attended::Unknown if !P::ROUTED => {
                 match tables.choose(&key, now) {
                     Ok(()) => packet.open(tables, &key, now)?,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aya::programs::{ProgramError, TestRun as _, TestRunOptions, TestRunResult};
 
-use super::{Datapath, DatapathError, links::Hook};
+use super::{Datapath, DatapathError, Maps, links::Hook};
 
 /// A frame and where it is met.
 #[derive(Debug, Clone, Copy)]
@@ -50,8 +50,8 @@ pub struct Outcome {
 /// What the kernel made of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Figures {
-    /// Where it runs.
-    pub hook: Hook,
+    /// Its name.
+    pub program: &'static str,
     /// Bytes of the program as the verifier left it.
     pub translated: u32,
     /// Bytes of machine code; 0 without the JIT.
@@ -61,29 +61,27 @@ pub struct Figures {
 }
 
 impl Datapath {
-    /// What the kernel made of each program.
+    /// What the kernel made of each program that takes packets.
     ///
     /// # Errors
     ///
     /// When the kernel does not tell (before Linux 5.16).
     pub fn figures(&mut self) -> Result<Vec<Figures>, DatapathError> {
-        let figures = |hook: Hook| {
-            let info = match hook {
-                Hook::Xdp => self.xdp().and_then(|program| program.info()),
-                Hook::AfterXdp | Hook::TcIn | Hook::TcOut => self.tc(hook.program()).and_then(|program| program.info()),
+        let hooks = Hook::ALL.into_iter().map(Hook::program);
+        let figures = |program: &'static str| {
+            let info = match program == Hook::Xdp.program() {
+                true => self.xdp().and_then(|program| program.info()),
+                false => self.tc(program).and_then(|program| program.info()),
             };
-            let info = info.map_err(|source| DatapathError::Program {
-                program: hook.program(),
-                source,
-            })?;
+            let info = info.map_err(|source| DatapathError::Program { program, source })?;
             Ok(Figures {
-                hook,
+                program,
                 translated: info.size_translated().unwrap_or(0),
                 jited: info.size_jitted(),
                 verified: info.verified_instruction_count().unwrap_or(0),
             })
         };
-        Hook::ALL.into_iter().map(figures).collect()
+        hooks.chain(Maps::SUCCESSORS).map(figures).collect()
     }
 
     /// Runs a program on a frame.
