@@ -36,7 +36,8 @@ impl From<Table> for Attended {
     }
 }
 
-/// Finds the connection of a packet and brings it up to date.
+/// Finds the connection of a packet and brings it up to date. `routed` is [`Packet::ROUTED`]: no constant here, so that in
+/// the kernel one function does for both ways through tc.
 #[inline(always)]
 pub fn attend<A, P, T>(packet: &P, tables: &T, key: &FlowKey<A>, flags: TcpFlags, routed: bool, now: u32) -> Attended
 where

@@ -61,7 +61,7 @@ pub trait Tables<A: Address> {
     fn forget_flow(&self, table: Table, key: &FlowKey<A>);
     /// The Service at an address and port.
     fn service(&self, key: &ServiceKey<A>) -> Option<&ServiceEntry>;
-    /// This processor's own place to build a connection in. Asked for once for every connection.
+    /// This processor's own place to build a connection in. Whoever asks has let go of it before another does.
     #[allow(clippy::mut_from_ref, reason = "a program has its processor to itself while it runs")]
     fn opening(&self) -> Option<&mut Opening<A>>;
     /// What was built there last: the entry of the original direction.

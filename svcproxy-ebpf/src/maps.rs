@@ -234,7 +234,7 @@ macro_rules! tables {
 
             #[inline(always)]
             fn opening(&self) -> Option<&mut Opening<$address>> {
-                // SAFETY: this CPU's own slot; programs of these types do not nest, and each connection asks once.
+                // SAFETY: this CPU's own slot; programs of these types do not nest, and its users take turns.
                 $opening.get_ptr_mut(0).map(|opening| unsafe { &mut *opening })
             }
 

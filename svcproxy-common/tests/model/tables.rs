@@ -285,7 +285,7 @@ impl<A: Side> Tables<A> for HostTables {
     }
 
     fn opening(&self) -> Option<&mut Opening<A>> {
-        // SAFETY: one packet at a time is opening a connection, and it asks once for each half of the work.
+        // SAFETY: one packet at a time is at work, and its steps take turns.
         Some(unsafe { &mut *A::of(self).opening.get() })
     }
 
