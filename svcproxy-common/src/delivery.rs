@@ -9,7 +9,7 @@ use crate::{
     Packet, Reason,
     abi::{Address, Delivery, FlowEntry},
     flow::Live,
-    wire::Ethernet,
+    wire::{Field, HardwareAddresses},
 };
 
 /// Where a packet goes. Two numbers in every case: where an enum's variants leave some bytes undefined LLVM copies them
@@ -47,8 +47,7 @@ pub fn verdict<A: Address, P: Packet>(packet: &P, entry: &Live<FlowEntry<A>>, of
 /// Writes the hardware addresses of a packet that is sent.
 #[inline(always)]
 pub fn address<A: Address, P: Packet>(packet: &P, entry: &Live<FlowEntry<A>>) -> Result<(), Reason> {
-    let ethernet: &Ethernet = packet.at(0).ok_or(Reason::Truncated)?;
-    ethernet.dst.set(entry.dst_mac());
-    ethernet.src.set(entry.src_mac());
+    let addresses: &Field<HardwareAddresses, 12> = packet.at(0).ok_or(Reason::Truncated)?;
+    addresses.set(entry.hardware_addresses());
     Ok(())
 }

@@ -12,12 +12,8 @@ use crate::{
     wire::{Ipv4, Ipv6, Wire},
 };
 
-/// What an IP header says of the packet it leads.
-pub struct Datagram<A> {
-    /// Source address.
-    pub src: A,
-    /// Destination address.
-    pub dst: A,
+/// What an IP header says of the packet it leads, but for the addresses: see [`Family::addresses`].
+pub struct Datagram {
     /// IP protocol number of the transport header.
     pub protocol: u8,
     /// Where that header begins, bytes from the start of the frame.
@@ -32,7 +28,7 @@ pub struct Datagram<A> {
     pub identification: u32,
 }
 
-impl<A> Datagram<A> {
+impl Datagram {
     /// The same, as one case to the verifier.
     #[inline(always)]
     pub fn settled<P: Packet>(mut self, packet: &P) -> Self {
@@ -81,7 +77,7 @@ pub trait Family {
     const ICMP: u8;
 
     /// Reads the header at `offset`. Errors are the reasons to leave the packet alone.
-    fn read<P: Packet>(packet: &P, header: &Self::Header, offset: usize) -> Result<Datagram<Self::Address>, Reason>;
+    fn read<P: Packet>(packet: &P, header: &Self::Header, offset: usize) -> Result<Datagram, Reason>;
 
     /// TTL or hop limit.
     fn hops(header: &Self::Header) -> u8;
@@ -117,7 +113,7 @@ impl Family for V4 {
     const ICMP: u8 = IpProto::Icmp as u8;
 
     #[inline(always)]
-    fn read<P: Packet>(packet: &P, header: &Ipv4, offset: usize) -> Result<Datagram<V4Addr>, Reason> {
+    fn read<P: Packet>(packet: &P, header: &Ipv4, offset: usize) -> Result<Datagram, Reason> {
         const MORE_FRAGMENTS: u16 = 0x2000_u16.to_be();
 
         let version_ihl = header.version_ihl.get();
@@ -131,8 +127,6 @@ impl Family for V4 {
         };
         let fragment = header.fragment.get();
         Ok(Datagram {
-            src: header.src.get(),
-            dst: header.dst.get(),
             protocol: header.protocol.get(),
             transport: offset + header_len,
             length: length.checked_sub(header_len as u32).ok_or(Reason::Malformed)?,
@@ -194,7 +188,7 @@ impl Family for V6 {
     const ICMP: u8 = IpProto::Ipv6Icmp as u8;
 
     #[inline(always)]
-    fn read<P: Packet>(packet: &P, header: &Ipv6, offset: usize) -> Result<Datagram<V6Addr>, Reason> {
+    fn read<P: Packet>(packet: &P, header: &Ipv6, offset: usize) -> Result<Datagram, Reason> {
         if u16::from_be(header.version_class.get()) >> 12 != 6 {
             return Err(Reason::Malformed);
         }
@@ -204,8 +198,6 @@ impl Family for V6 {
         };
         let next_header = header.next_header.get();
         let mut datagram = Datagram {
-            src: header.src.get(),
-            dst: header.dst.get(),
             protocol: next_header,
             transport: offset + Ipv6Hdr::LEN,
             length,

@@ -1,10 +1,11 @@
 //! A connection in the tables: its two entries, its state, and how long it may stay silent.
 
-use core::cell::UnsafeCell;
+use core::{cell::UnsafeCell, mem::offset_of};
 
 use crate::{
     abi::{Address, AffinityEntry, Delivery, FlowEntry, FlowKey, FlowState, Protocol},
     checksum,
+    wire::HardwareAddresses,
 };
 
 /// Where a rewritten packet goes next: the part of a [`FlowEntry`] that changes while the connection lives.
@@ -238,6 +239,13 @@ impl<A: Address> Live<FlowEntry<A>> {
         src_mac set_src_mac: [u8; 6],
     }
 
+    /// See [`FlowEntry::hardware_addresses`].
+    #[inline(always)]
+    pub fn hardware_addresses(&self) -> HardwareAddresses {
+        // SAFETY: a live entry.
+        unsafe { hardware_addresses(self.as_ptr()) }
+    }
+
     /// Stores where the packet goes next.
     #[inline(always)]
     pub fn set_next_hop(&self, next_hop: NextHop) {
@@ -278,6 +286,28 @@ macro_rules! translation {
 }
 
 translation! { src: A, dst: A, src_port: u16, dst_port: u16, address_delta: u16, port_delta: u16 }
+
+/// See [`FlowEntry::hardware_addresses`].
+///
+/// # Safety
+///
+/// The pointer is to an entry.
+#[inline(always)]
+unsafe fn hardware_addresses<A>(entry: *const FlowEntry<A>) -> HardwareAddresses {
+    const {
+        let dst = offset_of!(FlowEntry<A>, dst_mac);
+        assert!(dst.is_multiple_of(align_of::<u32>()) && offset_of!(FlowEntry<A>, src_mac) == dst + 6);
+    }
+    // SAFETY: twelve bytes of the entry, one address after the other, and aligned to words as asserted.
+    unsafe {
+        let words = (&raw const (*entry).dst_mac).cast::<u32>();
+        [
+            words.read_volatile(),
+            words.add(1).read_volatile(),
+            words.add(2).read_volatile(),
+        ]
+    }
+}
 
 /// The entry of the other direction, derived from this one.
 #[inline(always)]
@@ -326,6 +356,13 @@ impl<A: Address> FlowEntry<A> {
         self.delivery = next_hop.delivery;
         self.dst_mac = next_hop.dst_mac;
         self.src_mac = next_hop.src_mac;
+    }
+
+    /// The hardware addresses, as they lead a frame. In words: of bytes LLVM makes a load and a store each.
+    #[inline(always)]
+    pub fn hardware_addresses(&self) -> HardwareAddresses {
+        // SAFETY: an entry.
+        unsafe { hardware_addresses(self) }
     }
 
     /// Turns the entry into that of the other direction, in place.

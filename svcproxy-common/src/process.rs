@@ -63,9 +63,10 @@ where
 {
     let header: &F::Header = packet.at(offset).ok_or(Reason::Truncated)?;
     let datagram = F::read(packet, header, offset)?.settled(packet);
+    let (src, dst) = F::addresses(header);
     let mut key = FlowKey {
-        src: datagram.src,
-        dst: datagram.dst,
+        src,
+        dst,
         src_port: 0,
         dst_port: 0,
         protocol: transport::protocol(datagram.protocol),
@@ -77,7 +78,7 @@ where
         return other::<F, P, T>(packet, tables, offset, &datagram, &key);
     }
     let transport = Transport::read(packet, &datagram, key.protocol)?;
-    (key.src_port, key.dst_port) = transport.ports;
+    key.set_ports(transport.ports);
     match datagram.piece {
         Piece::Whole => {}
         Piece::First => fragment::remember(tables, &key, datagram.identification),
@@ -180,7 +181,7 @@ fn other<F, P, T>(
     packet: &P,
     tables: &T,
     offset: usize,
-    datagram: &Datagram<F::Address>,
+    datagram: &Datagram,
     key: &FlowKey<F::Address>,
 ) -> Result<Verdict, Reason>
 where

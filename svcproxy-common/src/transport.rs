@@ -55,7 +55,7 @@ impl Transport {
     /// Reads the header that `datagram` says is there, if any. It must lie within the IP packet, not in the frame's
     /// padding.
     #[inline(always)]
-    pub fn read<A, P: Packet>(packet: &P, datagram: &Datagram<A>, protocol: Protocol) -> Result<Self, Reason> {
+    pub fn read<P: Packet>(packet: &P, datagram: &Datagram, protocol: Protocol) -> Result<Self, Reason> {
         if datagram.piece == Piece::Later {
             return Ok(Self::NONE);
         }

@@ -69,6 +69,9 @@ pub type Be32 = Field<u32, 4>;
 /// A hardware address.
 pub type Mac = Field<[u8; 6], 6>;
 
+/// Both hardware addresses of a frame, the destination's first, in words as stored.
+pub type HardwareAddresses = [u32; 3];
+
 /// Ethernet II.
 #[repr(C)]
 pub struct Ethernet {

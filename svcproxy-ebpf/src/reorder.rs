@@ -141,9 +141,10 @@ where
 {
     let header: &F::Header = packet.at(EthHdr::LEN)?;
     let datagram = F::read(packet, header, EthHdr::LEN).ok()?;
+    let (src, dst) = F::addresses(header);
     let key = FragmentKey {
-        src: datagram.src,
-        dst: datagram.dst,
+        src,
+        dst,
         identification: datagram.identification,
         protocol: transport::protocol(datagram.protocol),
     };

@@ -12,7 +12,7 @@ use svcproxy_common::{
     abi::{FlowEntry, FlowKey, FlowState, Protocol},
     checksum,
     flow::NextHop,
-    wire::{Ethernet, Tcp, Vlan},
+    wire::{Ethernet, Field, HardwareAddresses, Tcp, Vlan},
 };
 
 use crate::{access::Frame, family::Family, tables::TRANSLATED};
@@ -25,7 +25,7 @@ const BACKEND_PORT: u16 = 8080;
 /// A TCP packet, read.
 struct Parsed<'a, F: Family> {
     key: FlowKey<F::Address>,
-    ethernet: &'a Ethernet,
+    addresses: &'a Field<HardwareAddresses, 12>,
     header: &'a F::Header,
     tcp: &'a Tcp,
     /// Where `tcp` is in the frame.
@@ -53,15 +53,17 @@ fn parse<F: Family>(frame: &Frame) -> Option<Parsed<'_, F>> {
     }
     let tcp: &Tcp = frame.at(offset + length)?;
     let (src, dst) = F::addresses(header);
+    let mut key = FlowKey {
+        src,
+        dst,
+        src_port: 0,
+        dst_port: 0,
+        protocol: Protocol::TCP,
+    };
+    key.set_ports((u16::from_be(tcp.ports.src.get()), u16::from_be(tcp.ports.dst.get())));
     Some(Parsed {
-        key: FlowKey {
-            src,
-            dst,
-            src_port: u16::from_be(tcp.ports.src.get()),
-            dst_port: u16::from_be(tcp.ports.dst.get()),
-            protocol: Protocol::TCP,
-        },
-        ethernet,
+        key,
+        addresses: frame.at(0)?,
         header,
         tcp,
         offset: offset + length,
@@ -121,8 +123,7 @@ fn translate<F: Family>(frame: &Frame) -> Option<Translated<'_>> {
 
 #[inline(always)]
 fn rewrite<'a, F: Family>(packet: &Parsed<'a, F>, entry: &FlowEntry<F::Address>) -> Translated<'a> {
-    packet.ethernet.dst.set(entry.dst_mac);
-    packet.ethernet.src.set(entry.src_mac);
+    packet.addresses.set(entry.hardware_addresses());
     F::forward(packet.header, entry.src, entry.dst, entry.address_delta);
     packet.tcp.ports.src.set(entry.src_port.to_be());
     packet.tcp.ports.dst.set(entry.dst_port.to_be());
