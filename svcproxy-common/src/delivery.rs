@@ -30,10 +30,19 @@ impl Verdict {
     };
 }
 
-/// What a program does with the packets of `entry` whose IP header is at `offset`. Sends when it can.
+/// What a program does with the packets of `entry` whose IP header is at `offset`. Sends when it can; one that has been
+/// `attended` to in a way that shows the kernel that its neighbour is in use.
 #[inline(always)]
-pub fn verdict<A: Address, P: Packet>(packet: &P, entry: &Live<FlowEntry<A>>, offset: usize) -> Verdict {
-    let delivery = entry.delivery();
+pub fn verdict<A: Address, P: Packet>(
+    packet: &P,
+    entry: &Live<FlowEntry<A>>,
+    offset: usize,
+    attended: bool,
+) -> Verdict {
+    let delivery = match entry.delivery() {
+        Delivery::LINK if attended => Delivery::NEIGHBOUR,
+        delivery => delivery,
+    };
     // A tag is the kernel's to take off; a reset goes back with it.
     if P::ROUTED || offset != EthHdr::LEN || (packet.tagged() && delivery != Delivery::RESET) {
         return Verdict::ROUTE;

@@ -58,7 +58,7 @@ where
     };
 
     let outer: &F::Header = packet.at(offset).ok_or(Reason::Truncated)?;
-    let mut verdict = delivery::verdict(packet, entry, offset);
+    let mut verdict = delivery::verdict(packet, entry, offset, false);
     if F::hops(outer) <= 1 || verdict.delivery == Delivery::RESET {
         verdict = Verdict::ROUTE; // nobody is told that an error has ended here
     }

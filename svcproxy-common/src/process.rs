@@ -99,9 +99,11 @@ where
         true => None,
         false => tables.flow(Table::Flows, &key),
     };
+    let settled = settled.filter(|entry| entry.last_seen() == now);
+    let attended = settled.is_none();
     let entry = match settled {
-        Some(entry) if entry.last_seen() == now => entry,
-        _ => match packet.attend(tables, &key, flags, now) {
+        Some(entry) => entry,
+        None => match packet.attend(tables, &key, flags, now) {
             attended @ (Attended::Flow | Attended::Pending) => {
                 let pending = match attended {
                     Attended::Pending => tables.flow(Table::Pending, &key),
@@ -134,7 +136,7 @@ where
     }
 
     let headers = (datagram.transport - offset) as u32;
-    let mut verdict = delivery::verdict(packet, entry, offset);
+    let mut verdict = delivery::verdict(packet, entry, offset, attended);
     if verdict.delivery == Delivery::RESET {
         entry.set_state(FlowState::CLOSING); // a SYN begins anew
         return Ok(verdict);

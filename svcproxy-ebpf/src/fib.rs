@@ -178,6 +178,7 @@ pub(crate) unsafe fn ask(ctx: *mut c_void, answer: &mut Answer) {
     // Not known before the neighbour is.
     (answer.delivery, answer.mtu) = (Delivery::NEIGHBOUR, u16::MAX);
     if found == SUCCESS {
+        answer.delivery = Delivery::LINK;
         // SAFETY: the kernel has written the MTU over the length.
         answer.mtu = unsafe { params.__bindgen_anon_1.mtu_result };
         // SAFETY: read once, before any change to the map by this program.

@@ -4,7 +4,7 @@
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC},
-    helpers::{bpf_csum_update, bpf_l4_csum_replace, bpf_redirect_neigh, bpf_redirect_peer},
+    helpers::{bpf_csum_update, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer},
     programs::TcContext,
 };
 use svcproxy_common::{
@@ -44,7 +44,7 @@ pub(crate) fn run<const IN: bool, const PLAIN: bool>(ctx: &TcContext) -> i32 {
         Ok(Verdict { delivery, ifindex }) => match delivery {
             Delivery::ROUTING => TC_ACT_UNSPEC,
             Delivery::RESET => reset::reset(ctx),
-            delivery => send(ifindex, delivery == Delivery::PEER),
+            delivery => send(ifindex, delivery as u32),
         },
         Err(Reason::TooBig) => reject::too_big(ctx),
         Err(Reason::Fragment | Reason::Reordered) if IN && !PLAIN => defer(ctx, Successor::Reorder),
@@ -65,22 +65,25 @@ pub(crate) fn after_xdp(ctx: &TcContext) -> i32 {
     match Frame::new(metadata, ctx.data()).at::<Mark>(0) {
         Some(mark) if mark.marked.get() == MARKED => match mark.ifindex.get() {
             0 => defer(ctx, Successor::In),
-            ifindex => send(ifindex, mark.delivery.get() == Delivery::PEER as u32),
+            ifindex => send(ifindex, mark.delivery.get()),
         },
         _ if reorder::comes_again(ctx) => defer(ctx, Successor::In),
         _ => TC_ACT_UNSPEC,
     }
 }
 
-/// Sends a translated packet, to the other end of a veth or to the next hop.
+/// Sends a translated packet. `delivery` is a [`Delivery`] that sends, as a number: it may come from a [`Mark`].
 #[inline(always)]
-fn send(ifindex: u32, peer: bool) -> i32 {
+fn send(ifindex: u32, delivery: u32) -> i32 {
+    const PEER: u32 = Delivery::PEER as u32;
+    const NEIGHBOUR: u32 = Delivery::NEIGHBOUR as u32;
     // SAFETY: the helpers take numbers, and no parameters of a next hop: the kernel asks its routing for it. A bad
     // number makes it drop the packet.
     let verdict = unsafe {
-        match peer {
-            true => bpf_redirect_peer(ifindex, 0),
-            false => bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0),
+        match delivery {
+            PEER => bpf_redirect_peer(ifindex, 0),
+            NEIGHBOUR => bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0),
+            _ => bpf_redirect(ifindex, 0),
         }
     };
     verdict as i32

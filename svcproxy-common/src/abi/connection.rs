@@ -191,7 +191,7 @@ pub enum FlowState {
 pub enum Delivery {
     /// The kernel's routing takes it on.
     ROUTING = 0,
-    /// XDP sends the frame out of an interface that runs XDP; tc as `NEIGHBOUR`.
+    /// XDP sends the frame out of an interface that runs XDP; tc as `LINK`.
     XDP = 1,
     /// tc puts the packet straight into the network namespace at the other end of a veth.
     PEER = 2,
@@ -199,4 +199,7 @@ pub enum Delivery {
     NEIGHBOUR = 3,
     /// Nowhere: the daemon has found the endpoint out of reach, and the client's TCP is reset.
     RESET = 4,
+    /// tc sends the frame out of the interface as it is, and once a second as `NEIGHBOUR`, so that the kernel keeps
+    /// making sure of the next hop.
+    LINK = 5,
 }

@@ -86,6 +86,39 @@ fn every_hook_names_the_way_that_routing_gave() {
 }
 
 #[test]
+fn once_a_second_a_frame_goes_by_the_kernel_s_neighbour() {
+    let run: [fn(&Node, &Frame) -> Outcome; 2] = [Node::run_at::<Xdp>, Node::run_at::<TcIn>];
+    let link = NextHop {
+        delivery: Delivery::LINK,
+        ..HOP
+    };
+    for ip in Ip::ALL {
+        for run in run {
+            let (node, client, vip) = behind(ip, link);
+            node.set_next_hop(client.ip(), link);
+            let pod = ip.pod(1, 8080);
+            let way = |src, dst, flags| {
+                let outcome = run(&node, &tcp(src, dst, flags));
+                assert_eq!(outcome.bytes[..12], [HOP.dst_mac, HOP.src_mac].concat());
+                outcome.verdict.unwrap().delivery
+            };
+            for (src, dst, flags) in [(client, vip, "S"), (pod, client, "S."), (client, vip, ".")] {
+                assert_eq!(way(src, dst, flags), Delivery::NEIGHBOUR, "{flags}");
+            }
+            for second in 0..3 {
+                for (src, dst) in [(client, vip), (pod, client)] {
+                    if second > 0 {
+                        assert_eq!(way(src, dst, "."), Delivery::NEIGHBOUR, "after {second} s");
+                    }
+                    assert_eq!(way(src, dst, "."), Delivery::LINK, "after {second} s");
+                }
+                node.wait(1);
+            }
+        }
+    }
+}
+
+#[test]
 fn on_its_way_out_a_packet_is_translated_but_opens_nothing() {
     for ip in Ip::ALL {
         let (node, client, vip) = behind(ip, HOP);

@@ -38,8 +38,8 @@ pub struct Flow {
     pub idle_seconds: u32,
     /// `flows`, or `pending` until traffic was seen both ways.
     pub table: &'static str,
-    /// How packets reach the next hop: `ROUTING`, `XDP`, `PEER` or `NEIGHBOUR`; `RESET` where the endpoint is out of
-    /// reach.
+    /// How packets reach the next hop: `ROUTING`, `XDP`, `PEER`, `LINK` or `NEIGHBOUR`; `RESET` where the endpoint is
+    /// out of reach.
     pub delivery: String,
     /// Interface they leave by; `null` when routing decides or nothing is sent.
     pub ifindex: Option<u32>,

@@ -106,7 +106,7 @@ fn routes(node: &Node, world: &World, scene: &Scene) {
         ] {
             for number in 1..=NEIGHBOURS {
                 let hop = NextHop {
-                    delivery: delivery.unwrap_or(Delivery::NEIGHBOUR),
+                    delivery: delivery.unwrap_or(Delivery::LINK),
                     ifindex,
                     mtu,
                     dst_mac: NEIGHBOUR,
