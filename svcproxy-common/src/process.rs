@@ -104,8 +104,8 @@ where
     let entry = match settled {
         Some(entry) => entry,
         None => match packet.attend(tables, &key, flags, now) {
-            attended @ (Attended::Flow | Attended::Pending) => {
-                let pending = match attended {
+            found @ (Attended::Flow | Attended::Pending) => {
+                let pending = match found {
                     Attended::Pending => tables.flow(Table::Pending, &key),
                     _ => None,
                 };

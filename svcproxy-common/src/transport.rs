@@ -10,7 +10,7 @@ use crate::{
     crc32c,
     family::{Datagram, Piece},
     flow::TcpFlags,
-    wire::{Be16, Be32, Ports, Sctp, Tcp, Udp},
+    wire::{self, Be16, Be32, Ports, Sctp, Tcp, Udp},
 };
 
 /// The transport header of a packet.
@@ -108,7 +108,7 @@ impl Transport {
             return Ok(());
         }
         let ports: &Ports = packet.at(self.offset).ok_or(Reason::RewriteFailed)?;
-        let difference = difference(ports.src.get() ^ src.to_be(), ports.dst.get() ^ dst.to_be());
+        let difference = wire::pair(ports.src.get() ^ src.to_be(), ports.dst.get() ^ dst.to_be());
         ports.src.set(src.to_be());
         ports.dst.set(dst.to_be());
         if !P::PLAIN && protocol == Protocol::SCTP {
@@ -126,12 +126,6 @@ impl Transport {
             false => Err(Reason::RewriteFailed),
         }
     }
-}
-
-/// Two words, one after the other in memory, as one.
-#[inline(always)]
-const fn difference(src: u16, dst: u16) -> u32 {
-    (src.to_le() as u32 | (dst.to_le() as u32) << 16).to_le()
 }
 
 /// Makes SCTP's checksum at `offset` follow a change of ports by XOR with `difference`, with `rest` bytes behind them.

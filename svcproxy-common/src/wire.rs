@@ -72,6 +72,12 @@ pub type Mac = Field<[u8; 6], 6>;
 /// Both hardware addresses of a frame, the destination's first, in words as stored.
 pub type HardwareAddresses = [u32; 3];
 
+/// Two halves, one after the other in memory, as one word.
+#[inline(always)]
+pub const fn pair(first: u16, second: u16) -> u32 {
+    (first.to_le() as u32 | (second.to_le() as u32) << 16).to_le()
+}
+
 /// Ethernet II.
 #[repr(C)]
 pub struct Ethernet {

@@ -77,8 +77,8 @@ pub(crate) fn after_xdp(ctx: &TcContext) -> i32 {
 fn send(ifindex: u32, delivery: u32) -> i32 {
     const PEER: u32 = Delivery::PEER as u32;
     const NEIGHBOUR: u32 = Delivery::NEIGHBOUR as u32;
-    // SAFETY: the helpers take numbers, and no parameters of a next hop: the kernel asks its routing for it. A bad
-    // number makes it drop the packet.
+    // SAFETY: the helpers take numbers, that for a neighbour no parameters of a next hop: the kernel asks its routing for
+    // it. A bad number makes it drop the packet.
     let verdict = unsafe {
         match delivery {
             PEER => bpf_redirect_peer(ifindex, 0),

@@ -3,6 +3,7 @@
 use core::mem::offset_of;
 
 use super::Protocol;
+use crate::wire;
 
 /// Key of `fragments_v4` and `fragments_v6`: an IP datagram in pieces.
 #[repr(C)]
@@ -112,9 +113,8 @@ impl<A> FlowKey<A> {
             assert!(offset_of!(Self, src_port).is_multiple_of(align_of::<u32>()));
             assert!(offset_of!(Self, dst_port) == offset_of!(Self, src_port) + size_of::<u16>());
         }
-        let both = (src.to_le() as u32 | (dst.to_le() as u32) << 16).to_le();
         // SAFETY: the two fields are four bytes one after the other, aligned to a word as asserted.
-        unsafe { (&raw mut self.src_port).cast::<u32>().write(both) }
+        unsafe { (&raw mut self.src_port).cast::<u32>().write(wire::pair(src, dst)) }
     }
 }
 
