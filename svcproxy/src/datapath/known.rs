@@ -7,7 +7,7 @@ use svcproxy_common::{
     known::{self, Bit, WORDS},
 };
 
-use super::{DatapathError, Family, MapKeys, Maps, entries, shared::SharedArray};
+use super::{DatapathError, Family, MapKeys, Maps, maps::visit, shared::SharedArray};
 use crate::plan::{FamilyStep, MapAddress, Step};
 
 type Result<T> = std::result::Result<T, DatapathError>;
@@ -83,17 +83,18 @@ where
 {
     /// Sets the bits of everything there is. A connection that is opened meanwhile is to a Service and an endpoint.
     fn all_known(&self, words: &mut [u64]) -> Result<()> {
-        for (key, _) in entries(&self.services, "services")? {
-            set(words, known::bit(&key.address));
-        }
-        for (_, backend) in entries(&self.backends, "backends")? {
-            set(words, known::bit(&backend.address));
-        }
-        for (table, name) in [(&self.flows, "flows"), (&self.pending, "pending")] {
-            for (key, entry) in entries(table, name)? {
+        visit(&self.services, "services", |key, _| {
+            set(words, known::bit(&key.address))
+        })?;
+        visit(&self.backends, "backends", |_, backend| {
+            set(words, known::bit(&backend.address))
+        })?;
+        // In the direction in which a processor may be moving a connection.
+        for (table, name) in [(&self.pending, "pending"), (&self.flows, "flows")] {
+            visit(table, name, |key, entry| {
                 let ours = if entry.state.is_reply() { key.src } else { key.dst };
                 set(words, known::bit(&ours));
-            }
+            })?;
         }
         Ok(())
     }

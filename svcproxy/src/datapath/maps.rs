@@ -17,10 +17,11 @@ use svcproxy_common::{
     },
 };
 
+mod batch;
 mod elements;
 
 pub use self::elements::entries;
-pub(super) use self::elements::{delete, is_gone};
+pub(super) use self::elements::{delete, is_gone, visit};
 use self::elements::{delete_prefixes, prefixes, put, put_prefixes};
 use super::{DatapathError, grace, known::Known, shared::SharedArray};
 use crate::plan::{Diff, FamilyMaps, FamilyStep, MapContents, SlotRun, Step, sets_of};

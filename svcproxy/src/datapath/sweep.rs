@@ -1,8 +1,6 @@
 //! Connections that nobody uses any more are taken out of the tables. The programs treat an expired entry as none,
 //! so this is only about room, and about `get flows` showing what is.
 
-use std::collections::HashMap;
-
 use aya::{Pod, maps::MapData};
 use nix::time::{ClockId, clock_gettime};
 use svcproxy_common::{
@@ -10,7 +8,10 @@ use svcproxy_common::{
     flow::reverse_key,
 };
 
-use super::{DatapathError, Family, MapKeys, Maps, entries, maps::delete};
+use super::{
+    DatapathError, Family, MapKeys, Maps,
+    maps::{delete, visit},
+};
 
 /// Seconds of CLOCK_MONOTONIC: the time of `last_seen` in all maps.
 pub fn now() -> u32 {
@@ -38,8 +39,11 @@ where
     fn sweep(&mut self, now: u32) -> Result<usize, DatapathError> {
         let mut removed = 0;
         for (table, name) in [(&mut self.flows, "flows"), (&mut self.pending, "pending")] {
-            let seen: HashMap<_, _> = entries(table, name)?.into_iter().collect();
-            removed += remove(expired(&seen, now), now, &mut Named { table, name })?;
+            let mut silent = Vec::new();
+            visit(table, name, |key, entry| {
+                silent.extend(halves_of_silent(&key, &entry, now))
+            })?;
+            removed += remove(silent, now, &mut Named { table, name })?;
         }
         Ok(removed)
     }
@@ -73,14 +77,21 @@ where
     }
 }
 
-/// The keys of all entries whose connection has expired: those of replies first.
-fn expired<A: Address>(seen: &HashMap<FlowKey<A>, FlowEntry<A>>, now: u32) -> Vec<FlowKey<A>> {
-    let found = seen
-        .iter()
-        .filter(|(key, entry)| is_expired(key, entry, now, |key| seen.get(key).copied()));
-    let (mut keys, originals): (Vec<_>, Vec<_>) = found.partition(|(_, entry)| entry.state.is_reply());
-    keys.extend(originals);
-    keys.into_iter().map(|(key, _)| *key).collect()
+/// Both keys of a connection of which one half has been silent for so long that it may have expired: the reply's first.
+///
+/// The original's half tells the state and with it the time. A reply's half without it lasts as long as any, and one
+/// beside it is found by it.
+fn halves_of_silent<A: Address>(key: &FlowKey<A>, entry: &FlowEntry<A>, now: u32) -> Option<[FlowKey<A>; 2]> {
+    let halves = match entry.state.is_reply() {
+        true => [*key, reverse_key(key, entry)],
+        false => [reverse_key(key, entry), *key],
+    };
+    (idle(entry, now) > entry.state.timeout()).then_some(halves)
+}
+
+/// Seconds without a packet.
+fn idle<A>(entry: &FlowEntry<A>, now: u32) -> u32 {
+    now.saturating_sub(entry.last_seen)
 }
 
 /// Whether the connection has been silent, both ways, for longer than its state allows.
@@ -90,22 +101,25 @@ fn is_expired<A: Address>(
     now: u32,
     find: impl Fn(&FlowKey<A>) -> Option<FlowEntry<A>>,
 ) -> bool {
-    let idle = |entry: &FlowEntry<A>| now.saturating_sub(entry.last_seen);
     let peer = find(&reverse_key(key, entry));
     let original = if entry.state.is_reply() { peer } else { Some(*entry) };
     let timeout = original.map_or(entry.state, |original| original.state).timeout();
-    idle(entry) > timeout && peer.is_none_or(|peer| idle(&peer) > timeout)
+    idle(entry, now) > timeout && peer.is_none_or(|peer| idle(&peer, now) > timeout)
 }
 
-/// Removes what is expired still; returns how many entries that were.
+/// Removes what has expired; returns how many entries that were.
 ///
 /// To read a table takes long enough for clients to open some of these connections anew: such a one would lose its
-/// reply half, and its endpoint's answers would leave untranslated. So each is looked at again just before; what is left
+/// reply half, and its endpoint's answers would leave untranslated. So each is looked at just before; what is left
 /// is the time from one system call to the next, as the kernel removes whatever has a key. The reply's half goes first,
 /// while the other can tell its state; a connection that loses the other has it restored by its next packet.
-fn remove<A: Address>(keys: Vec<FlowKey<A>>, now: u32, table: &mut impl FlowTable<A>) -> Result<usize, DatapathError> {
+fn remove<A: Address>(
+    silent: Vec<[FlowKey<A>; 2]>,
+    now: u32,
+    table: &mut impl FlowTable<A>,
+) -> Result<usize, DatapathError> {
     let mut removed = 0;
-    for key in keys {
+    for key in silent.into_iter().flatten() {
         let entry = table.entry(&key);
         if entry.is_some_and(|entry| is_expired(&key, &entry, now, |key| table.entry(key))) {
             table.delete(&key)?;
@@ -117,6 +131,8 @@ fn remove<A: Address>(keys: Vec<FlowKey<A>>, now: u32, table: &mut impl FlowTabl
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use svcproxy_common::{
         abi::{FlowState, Protocol, V4Addr},
         flow::NextHop,
@@ -157,6 +173,13 @@ mod tests {
         [(key, entry), (reverse_key(&key, &entry), other)]
     }
 
+    fn silent(table: &Entries) -> Vec<[FlowKey<V4Addr>; 2]> {
+        table
+            .iter()
+            .filter_map(|(key, entry)| halves_of_silent(key, entry, NOW))
+            .collect()
+    }
+
     #[test]
     fn a_connection_lives_while_either_direction_does() {
         // seconds since the last request, since the last reply, state → entries swept
@@ -168,9 +191,9 @@ mod tests {
             (121, 121, FlowState::UDP_REPLIED, 2),
         ] {
             let mut table = Entries::from(flow(state, NOW - request, NOW - reply));
-            let keys = expired(&table, NOW);
+            let silent = silent(&table);
             assert_eq!(
-                remove(keys, NOW, &mut table).unwrap(),
+                remove(silent, NOW, &mut table).unwrap(),
                 swept,
                 "{request} {reply} {state:?}"
             );
@@ -181,20 +204,32 @@ mod tests {
     #[test]
     fn a_connection_that_has_opened_anew_since_the_table_was_read_stays() {
         let seen = Entries::from(flow(FlowState::CLOSING, NOW - 121, NOW - 121));
-        let keys = expired(&seen, NOW);
-        assert_eq!(keys.len(), 2);
+        let silent = silent(&seen);
+        assert_eq!(silent.len(), 1);
         let opened = Entries::from(flow(FlowState::ESTABLISHED, NOW, NOW));
         let mut table = opened.clone();
-        assert_eq!(remove(keys, NOW, &mut table).unwrap(), 0);
+        assert_eq!(remove(silent, NOW, &mut table).unwrap(), 0);
         assert_eq!(table, opened);
     }
 
     #[test]
     fn a_reply_half_goes_while_the_other_tells_its_state() {
         let seen = Entries::from(flow(FlowState::CLOSING, NOW - 121, NOW - 121));
-        let [first, last] = expired(&seen, NOW)[..] else {
-            panic!("both halves have expired");
+        let [[first, last]] = silent(&seen)[..] else {
+            panic!("the connection has expired");
         };
         assert!(seen[&first].state.is_reply() && !seen[&last].state.is_reply());
+    }
+
+    #[test]
+    fn a_reply_half_without_the_other_lasts_as_long_as_any_connection() {
+        for (silence, swept) in [(86_400, 0), (86_401, 1)] {
+            let now = NOW + 86_400;
+            let [_, (key, mut entry)] = flow(FlowState::UDP_REPLIED, 0, 0);
+            entry.last_seen = now - silence;
+            let mut table = Entries::from([(key, entry)]);
+            let silent = halves_of_silent(&key, &entry, now).into_iter().collect();
+            assert_eq!(remove(silent, now, &mut table).unwrap(), swept, "{silence} s");
+        }
     }
 }

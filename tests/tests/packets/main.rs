@@ -14,4 +14,5 @@ mod hardware_sum;
 mod model;
 mod network;
 mod refusals;
+mod tables;
 mod world;

@@ -7,14 +7,23 @@ use aya::maps::{
     lpm_trie::{Key, LpmTrie},
 };
 
-use super::{super::DatapathError, Result};
+use super::{super::DatapathError, Result, batch};
 use crate::plan::Prefix;
 
-/// Everything a hash map holds. An entry that goes away meanwhile is left out.
+/// Everything a hash map holds. An entry that goes away meanwhile may be left out.
 pub fn entries<K: aya::Pod, V: aya::Pod>(map: &HashMap<MapData, K, V>, name: &str) -> Result<Vec<(K, V)>> {
-    map.iter()
-        .collect::<std::result::Result<_, _>>()
-        .map_err(DatapathError::map(name))
+    let mut entries = Vec::new();
+    visit(map, name, |key, value| entries.push((key, value)))?;
+    Ok(entries)
+}
+
+/// The same, one by one: a table of flows is too large to be held at once for the sake of a few.
+pub(in crate::datapath) fn visit<K: aya::Pod, V: aya::Pod>(
+    map: &HashMap<MapData, K, V>,
+    name: &str,
+    visit: impl FnMut(K, V),
+) -> Result<()> {
+    batch::visit(map, visit).map_err(DatapathError::map(name))
 }
 
 /// Adds or changes entries; a full map is named with the flag that sets its size.
