@@ -17,14 +17,14 @@ pub use self::{
         SocketKey, SocketPeer,
     },
     service::{
-        Backend, BackendKey, Config, Empty, EndpointSet, Network, NetworkAddress, ServiceEntry, ServiceKey,
+        Backend, BackendKey, Config, Empty, EndpointSet, Network, NetworkAddress, ServiceEntry, ServiceKey, SlotPair,
         SourceRange, Way,
     },
 };
 
 /// Version of the layouts in this module, stored in the pinned `layout` map: a daemon adopts only maps of its own
 /// version.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// A transport protocol that a ServicePort can name. Four bytes wide: keys have no padding.
 #[repr(u32)]

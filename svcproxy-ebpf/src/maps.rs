@@ -9,8 +9,8 @@ use svcproxy_common::{
     Opening, Reason, Table, Tables, Verdict,
     abi::{
         Address as _, AffinityEntry, AffinityKey, Backend, BackendKey, Config, Delivery, FlowEntry, FlowKey,
-        FragmentKey, FragmentPorts, Interface, Layout, Network, NetworkAddress, ServiceEntry, ServiceKey, SocketKey,
-        SocketPeer, SourceRange, V4Addr, V6Addr,
+        FragmentKey, FragmentPorts, Interface, Layout, Network, NetworkAddress, ServiceEntry, ServiceKey, SlotPair,
+        SocketKey, SocketPeer, SourceRange, V4Addr, V6Addr,
     },
     flow::Live,
     known::{Bit, WORDS},
@@ -28,8 +28,8 @@ const AFFINITY: usize = 65_536;
 const SERVICES: usize = 131_072;
 /// Endpoints, once for each set they are in.
 const BACKENDS: usize = 262_144;
-/// Slots of all sets.
-const BACKEND_SLOTS: usize = 1_048_576;
+/// Slots of all sets, in pairs.
+const BACKEND_SLOTS: usize = 2_097_152 / 2;
 /// Interfaces that packets may be sent to directly.
 const INTERFACES_MAX: usize = 4_096;
 /// Networks that this node tells apart.
@@ -97,7 +97,7 @@ static SOCKETS_V6: LruHashMap<SocketKey<V6Addr>, SocketPeer<V6Addr>, SOCKETS> = 
 
 /// The endpoint numbers of all sets, one region each: choosing is one index into a region.
 #[btf_map(name = "backend_slots")]
-static SLOTS: Array<u32, BACKEND_SLOTS, SHARED> = Array::new();
+static SLOTS: Array<SlotPair, BACKEND_SLOTS, SHARED> = Array::new();
 
 #[btf_map(name = "opening_v4")]
 static OPENING_V4: PerCpuArray<Opening<V4Addr>, 1> = PerCpuArray::new();
@@ -292,7 +292,7 @@ macro_rules! tables {
 
             #[inline(always)]
             fn slot(&self, index: u32) -> Option<u32> {
-                SLOTS.get(index).copied()
+                SLOTS.get(index / 2).map(|pair| pair[index as usize % 2])
             }
 
             #[inline(always)]

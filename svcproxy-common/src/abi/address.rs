@@ -19,6 +19,9 @@ pub trait Address: Copy + Eq + Ord + Hash + Debug + 'static {
     /// All its bits in 64, for hashing: IPv4 unchanged, IPv6 with both halves combined.
     fn bits(&self) -> u64;
 
+    /// The last octet in the upper eight bits, where nothing else has a part, and below them all the others, combined.
+    fn bits_last_octet_first(&self) -> u64;
+
     /// Whether it is in `network`: the bits that are set in `mask` are the same.
     fn is_in(&self, network: &Self, mask: &Self) -> bool;
 
@@ -67,6 +70,11 @@ impl Address for V4Addr {
     #[inline(always)]
     fn bits(&self) -> u64 {
         u32::from_ne_bytes(self.octets) as u64
+    }
+
+    #[inline(always)]
+    fn bits_last_octet_first(&self) -> u64 {
+        self.bits() << 32
     }
 
     #[inline(always)]
@@ -124,6 +132,13 @@ impl Address for V6Addr {
     fn bits(&self) -> u64 {
         let [high, low] = self.halves();
         high.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ low
+    }
+
+    #[inline(always)]
+    fn bits_last_octet_first(&self) -> u64 {
+        // A network's last octets are the upper bits of its half; of a product they leave their mark in the upper ones.
+        let [high, low] = self.halves();
+        high.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32 ^ low
     }
 
     #[inline(always)]

@@ -51,13 +51,17 @@ pub struct ServiceEntry {
 pub struct EndpointSet {
     /// The set: the first half of a [`BackendKey`].
     pub number: u32,
-    /// First index of its region in `backend_slots`.
+    /// First slot of its region in `backend_slots`, see [`SlotPair`].
     pub slot_offset: u32,
     /// Length of that region; 0 when the set has no endpoint.
     pub slot_count: u32,
     /// What becomes of the connection then.
     pub empty: Empty,
 }
+
+/// Value of `backend_slots`: the endpoints in the slots of twice its index and the next. The kernel gives each entry of
+/// an array eight bytes, and a number takes four.
+pub type SlotPair = [u32; 2];
 
 /// What becomes of a connection for which there is no endpoint.
 #[repr(u32)]

@@ -140,7 +140,7 @@ pub struct SizeArgs {
     #[arg(long, value_name = "N", default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(1..))]
     pub backend_entries: u32,
     /// Slots to choose endpoints from; a ServicePort takes some 32 for each endpoint
-    #[arg(long, value_name = "N", default_value_t = 1_048_576, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 2_097_152, value_parser = clap::value_parser!(u32).range(1..))]
     pub backend_slots: u32,
 }
 

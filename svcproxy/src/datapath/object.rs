@@ -7,6 +7,7 @@ use aya::{
     maps::MapInfo,
     programs::{CgroupSockAddr, Program, ProgramError, SchedClassifier, Xdp},
 };
+use svcproxy_common::abi::SlotPair;
 
 use super::{
     DatapathError, Maps,
@@ -33,7 +34,7 @@ pub struct Sizes {
     pub services: u32,
     /// `backends_v4` and `backends_v6`, each.
     pub backends: u32,
-    /// `backend_slots`
+    /// `backend_slots`, two to an entry.
     pub slots: u32,
 }
 
@@ -52,9 +53,17 @@ impl Sizes {
     /// Sets the sizes of maps.
     pub(super) fn set(&self, loader: &mut EbpfLoader<'_>) {
         for name in Maps::NAMES {
-            if let Some(entries) = self.of(name) {
-                loader.map_max_entries(name, entries);
+            if let Some(size) = self.of(name) {
+                loader.map_max_entries(name, size.div_ceil(Self::in_an_entry(name)));
             }
+        }
+    }
+
+    /// How many of what is counted here are in one entry of a map.
+    fn in_an_entry(name: &str) -> u32 {
+        match name {
+            "backend_slots" => size_of::<SlotPair>() as u32 / size_of::<u32>() as u32,
+            _ => 1,
         }
     }
 
@@ -75,8 +84,9 @@ impl Sizes {
     pub fn kept(&self, pin_dir: &Path) -> Vec<(&'static str, u32)> {
         let kept = |name: &'static str| {
             let info = MapInfo::from_pin(pin_dir.join(name)).ok()?;
-            let wanted = self.of(name)?;
-            (info.max_entries() != wanted).then_some((name, info.max_entries()))
+            let (wanted, in_an_entry) = (self.of(name)?, Self::in_an_entry(name));
+            (info.max_entries() != wanted.div_ceil(in_an_entry))
+                .then_some((name, info.max_entries().saturating_mul(in_an_entry)))
         };
         Maps::NAMES.into_iter().filter_map(kept).collect()
     }
@@ -94,7 +104,7 @@ impl Sizes {
             + lru(self.affinity, 24, 8)
             + lru(self.sockets, 24, 12)
             + lru(self.sockets, 32, 24)
-            + u64::from(self.slots) * 8
+            + u64::from(self.slots) * size_of::<u32>() as u64
     }
 }
 

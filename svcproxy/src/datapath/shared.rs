@@ -24,12 +24,14 @@ impl Number for u64 {}
 pub(super) struct SharedArray<T> {
     name: &'static str,
     map: MapData,
+    /// Numbers in it.
     count: u32,
     number: PhantomData<T>,
 }
 
-/// The kernel gives each element as many bytes (`array_map_alloc`, kernel/bpf/arraymap.c).
-const ELEMENT: usize = size_of::<u64>();
+/// Bytes of an entry of such an array, all of them numbers: the kernel gives it as many at the least (`array_map_alloc`,
+/// kernel/bpf/arraymap.c).
+const ENTRY: usize = size_of::<u64>();
 
 impl<T: Number> SharedArray<T> {
     /// An array that holds numbers of this type.
@@ -39,30 +41,30 @@ impl<T: Number> SharedArray<T> {
             return Err(failed(io::ErrorKind::InvalidInput.into()));
         };
         let info = map.info().map_err(|error| failed(io::Error::other(error)))?;
-        if info.value_size() as usize != size_of::<T>() {
+        if info.value_size() as usize != ENTRY {
             return Err(failed(io::ErrorKind::InvalidInput.into()));
         }
         Ok(Self {
             name,
-            count: info.max_entries(),
+            count: info.max_entries().saturating_mul((ENTRY / size_of::<T>()) as u32),
             map,
             number: PhantomData,
         })
     }
 
-    /// Maps some of the elements.
+    /// Maps some of the numbers.
     ///
     /// # Errors
     ///
-    /// When there are no such elements.
-    pub(super) fn window(&self, elements: Range<u32>) -> Result<Window<T>, DatapathError> {
+    /// When there are no such numbers.
+    pub(super) fn window(&self, numbers: Range<u32>) -> Result<Window<T>, DatapathError> {
         let failed = |error| DatapathError::io(Path::new(self.name))(error);
-        if elements.is_empty() || elements.end > self.count {
+        if numbers.is_empty() || numbers.end > self.count {
             return Err(failed(io::ErrorKind::InvalidInput.into()));
         }
         // A mapping begins at a page; the kernel rounds its length up to whole ones.
-        let begin = elements.start as usize * ELEMENT / page_size() * page_size();
-        let length = elements.end as usize * ELEMENT - begin;
+        let begin = numbers.start as usize * size_of::<T>() / page_size() * page_size();
+        let length = numbers.end as usize * size_of::<T>() - begin;
         let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED);
         let fd = self.map.fd().as_fd();
         // SAFETY: a new mapping, at an address of the kernel's choice.
@@ -72,41 +74,39 @@ impl<T: Number> SharedArray<T> {
         Ok(Window {
             memory,
             length,
-            first: (begin / ELEMENT) as u32,
-            elements,
-            number: PhantomData,
+            first: (begin / size_of::<T>()) as u32,
+            numbers,
         })
     }
 }
 
-/// Elements of a [`SharedArray`], mapped until this is dropped. The mapping keeps the array.
+/// Numbers of a [`SharedArray`], mapped until this is dropped. The mapping keeps the array.
 pub(super) struct Window<T> {
-    memory: NonNull<u64>,
+    memory: NonNull<T>,
     length: usize,
-    /// The element at the beginning of the memory.
+    /// The index of the number at the beginning of the memory.
     first: u32,
-    elements: Range<u32>,
-    number: PhantomData<T>,
+    numbers: Range<u32>,
 }
 
 impl<T: Number> Window<T> {
-    /// An element of those that are mapped.
+    /// A number of those that are mapped.
     pub(super) fn get(&self, index: u32) -> T {
         // SAFETY: within the mapping, aligned; the programs only read.
-        unsafe { self.element(index).read_volatile() }
+        unsafe { self.place(index).read_volatile() }
     }
 
-    /// Writes an element of those that are mapped.
+    /// Writes a number of those that are mapped.
     pub(super) fn set(&self, index: u32, value: T) {
         // SAFETY: within the mapping, aligned: one store.
-        unsafe { self.element(index).write_volatile(value) };
+        unsafe { self.place(index).write_volatile(value) };
     }
 
-    /// Where an element begins. It fills the first bytes of its place.
-    fn element(&self, index: u32) -> *mut T {
-        assert!(self.elements.contains(&index), "element {index} is not mapped");
-        // SAFETY: all of `elements` is mapped, and the mapping begins with `first`.
-        unsafe { self.memory.as_ptr().add((index - self.first) as usize) }.cast()
+    /// Where a number is.
+    fn place(&self, index: u32) -> *mut T {
+        assert!(self.numbers.contains(&index), "number {index} is not mapped");
+        // SAFETY: all of `numbers` is mapped, and the mapping begins with `first`.
+        unsafe { self.memory.as_ptr().add((index - self.first) as usize) }
     }
 }
 
