@@ -85,8 +85,17 @@ pub trait Family {
     /// Whether a router may fragment the packet.
     fn may_fragment(header: &Self::Header) -> bool;
 
-    /// The addresses of a header.
-    fn addresses(header: &Self::Header) -> (Self::Address, Self::Address);
+    /// The source address. (By itself: of both in one value LLVM makes a copy.)
+    fn src(header: &Self::Header) -> Self::Address;
+
+    /// The destination address.
+    fn dst(header: &Self::Header) -> Self::Address;
+
+    /// Both addresses.
+    #[inline(always)]
+    fn addresses(header: &Self::Header) -> (Self::Address, Self::Address) {
+        (Self::src(header), Self::dst(header))
+    }
 
     /// Whether an ICMP message of this type is an error, which quotes a packet.
     fn is_error(kind: u8) -> bool;
@@ -148,8 +157,13 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn addresses(header: &Ipv4) -> (V4Addr, V4Addr) {
-        (header.src.get(), header.dst.get())
+    fn src(header: &Ipv4) -> V4Addr {
+        header.src.get()
+    }
+
+    #[inline(always)]
+    fn dst(header: &Ipv4) -> V4Addr {
+        header.dst.get()
     }
 
     #[inline(always)]
@@ -235,8 +249,13 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn addresses(header: &Ipv6) -> (V6Addr, V6Addr) {
-        (header.src.get(), header.dst.get())
+    fn src(header: &Ipv6) -> V6Addr {
+        header.src.get()
+    }
+
+    #[inline(always)]
+    fn dst(header: &Ipv6) -> V6Addr {
+        header.dst.get()
     }
 
     #[inline(always)]

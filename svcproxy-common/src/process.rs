@@ -63,10 +63,9 @@ where
 {
     let header: &F::Header = packet.at(offset).ok_or(Reason::Truncated)?;
     let datagram = F::read(packet, header, offset)?.settled(packet);
-    let (src, dst) = F::addresses(header);
     let mut key = FlowKey {
-        src,
-        dst,
+        src: F::src(header),
+        dst: F::dst(header),
         src_port: 0,
         dst_port: 0,
         protocol: transport::protocol(datagram.protocol),

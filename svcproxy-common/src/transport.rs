@@ -34,9 +34,8 @@ pub const fn protocol(number: u8) -> Protocol {
     const UDP: u8 = IpProto::Udp as u8;
     const SCTP: u8 = IpProto::Sctp as u8;
     match number {
-        TCP => Protocol::TCP,
-        UDP => Protocol::UDP,
-        SCTP => Protocol::SCTP,
+        // SAFETY: these are their numbers. Of a match with a case for each LLVM makes a path for each, up to the lookup.
+        TCP | UDP | SCTP => unsafe { core::mem::transmute::<u32, Protocol>(number as u32) },
         _ => Protocol::ANY,
     }
 }
