@@ -36,18 +36,30 @@ impl From<Table> for Attended {
     }
 }
 
-/// Finds the connection of a packet and brings it up to date. `routed` is [`Packet::ROUTED`]: no constant here, so that in
-/// the kernel one function does for both ways through tc.
+/// Finds the connection of a packet and brings it up to date. `in_flows` says that it has just been seen in
+/// [`Table::Flows`]. `routed` is [`Packet::ROUTED`]: no constant here, so that in the kernel one function does for both ways
+/// through tc.
 #[inline(always)]
-pub fn attend<A, P, T>(packet: &P, tables: &T, key: &FlowKey<A>, flags: TcpFlags, routed: bool, now: u32) -> Attended
+pub fn attend<A, P, T>(
+    packet: &P,
+    tables: &T,
+    key: &FlowKey<A>,
+    flags: TcpFlags,
+    in_flows: bool,
+    routed: bool,
+) -> Attended
 where
     A: Address,
     P: Packet,
     T: Tables<A>,
 {
+    let now = packet.now();
     // Pending before flows: another processor may be moving the connection that way, and who looks the other way
-    // round can miss it in both.
-    let pending = tables.flow(Table::Pending, key);
+    // round can miss it in both. None is moved back.
+    let pending = match in_flows {
+        true => None,
+        false => tables.flow(Table::Pending, key),
+    };
     let (table, entry) = match (tables.flow(Table::Flows, key), pending) {
         (Some(entry), _) => (Table::Flows, entry),
         (None, Some(entry)) => (Table::Pending, entry),

@@ -65,11 +65,17 @@ pub trait Packet {
 
     /// [`connection::attend`], as this hook calls it.
     #[inline(always)]
-    fn attend<A: Address, T: Tables<A>>(&self, tables: &T, key: &FlowKey<A>, flags: TcpFlags, now: u32) -> Attended
+    fn attend<A: Address, T: Tables<A>>(
+        &self,
+        tables: &T,
+        key: &FlowKey<A>,
+        flags: TcpFlags,
+        in_flows: bool,
+    ) -> Attended
     where
         Self: Sized,
     {
-        connection::attend(self, tables, key, flags, Self::ROUTED, now)
+        connection::attend(self, tables, key, flags, in_flows, Self::ROUTED)
     }
 
     /// [`connection::open`], as this hook calls it.

@@ -87,15 +87,22 @@ macro_rules! steps {
             ctx: *mut $raw,
             key: *const FlowKey<$address>,
             flags: u8,
+            in_flows: bool,
             routed: bool,
-            now: u32,
         ) -> Attended {
             // SAFETY: as above.
             let Some(key) = (unsafe { key.as_ref() }) else {
                 return Attended::Stray;
             };
             let ctx = <$context>::new(ctx);
-            connection::attend(&<$packet>::new(&ctx), &Maps, key, TcpFlags(flags), routed, now)
+            connection::attend(
+                &<$packet>::new(&ctx),
+                &Maps,
+                key,
+                TcpFlags(flags),
+                in_flows,
+                routed,
+            )
         }
 
         /// [`connection::open`]

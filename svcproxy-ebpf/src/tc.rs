@@ -186,12 +186,12 @@ impl<const IN: bool, const PLAIN: bool> Packet for TcPacket<'_, IN, PLAIN> {
     }
 
     #[inline(always)]
-    fn attend<A: Address, T: Tables<A>>(&self, _: &T, key: &FlowKey<A>, flags: TcpFlags, now: u32) -> Attended {
+    fn attend<A: Address, T: Tables<A>>(&self, _: &T, key: &FlowKey<A>, flags: TcpFlags, in_flows: bool) -> Attended {
         by_family!(
             A,
             attend_v4_tc,
             attend_v6_tc,
-            (self.ctx.skb.skb, key, flags.0, !IN, now)
+            (self.ctx.skb.skb, key, flags.0, in_flows, !IN)
         )
     }
 

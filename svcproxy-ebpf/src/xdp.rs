@@ -153,12 +153,12 @@ impl Packet for XdpPacket<'_> {
     fn add_to_sum(&self, _: u16) {} // XDP's frames have none
 
     #[inline(always)]
-    fn attend<A: Address, T: Tables<A>>(&self, _: &T, key: &FlowKey<A>, flags: TcpFlags, now: u32) -> Attended {
+    fn attend<A: Address, T: Tables<A>>(&self, _: &T, key: &FlowKey<A>, flags: TcpFlags, in_flows: bool) -> Attended {
         by_family!(
             A,
             attend_v4_xdp,
             attend_v6_xdp,
-            (self.ctx.ctx, key, flags.0, false, now)
+            (self.ctx.ctx, key, flags.0, in_flows, false)
         )
     }
 
