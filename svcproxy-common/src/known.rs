@@ -12,6 +12,16 @@ pub const BITS: u32 = 1 << 20;
 /// The same in words.
 pub const WORDS: u32 = BITS / u64::BITS;
 
+/// The map.
+pub type Known = [u64; WORDS as usize];
+
+/// Whether the bit of an address is set.
+#[inline(always)]
+pub fn may_matter<A: Address>(known: &Known, address: &A) -> bool {
+    let (word, mask) = bit(address);
+    known[word as usize] & mask != 0
+}
+
 /// A bit of the map: index of its word, and the mask in there.
 pub type Bit = (u32, u64);
 

@@ -87,8 +87,11 @@ where
     let flags = transport.flags;
     key.protocol = packet.opaque(key.protocol);
 
-    let known = |address| tables.known(known::bit(address));
-    if !known(&key.dst) && !known(&key.src) && !policy::may_refuse(tables, &key.dst) {
+    let known = tables.known().ok_or(Reason::NotAService)?;
+    if !known::may_matter(known, &key.dst)
+        && !known::may_matter(known, &key.src)
+        && !policy::may_refuse(tables, &key.dst)
+    {
         return Err(Reason::NotAService);
     }
 

@@ -8,7 +8,7 @@ use crate::{
     },
     connection,
     flow::Live,
-    known::Bit,
+    known::Known,
     ports,
 };
 
@@ -66,8 +66,8 @@ pub trait Tables<A: Address> {
     fn opening(&self) -> Option<&mut Opening<A>>;
     /// What was built there last: the entry of the original direction.
     fn opened(&self) -> Option<&Live<FlowEntry<A>>>;
-    /// Whether the bit of an address is set, see [`known`](crate::known).
-    fn known(&self, bit: Bit) -> bool;
+    /// Which addresses can matter, see [`known`](crate::known).
+    fn known(&self) -> Option<&Known>;
     /// What an address belongs to; `None` when it is outside the cluster.
     fn network(&self, address: &A) -> Option<Network>;
     /// Whether a client is in a Service's source ranges.

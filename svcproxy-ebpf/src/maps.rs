@@ -13,7 +13,7 @@ use svcproxy_common::{
         SocketKey, SocketPeer, SourceRange, V4Addr, V6Addr,
     },
     flow::Live,
-    known::{Bit, WORDS},
+    known::Known,
 };
 
 use crate::{global, reorder};
@@ -130,7 +130,7 @@ pub(crate) static INTERFACES: HashMap<u32, Interface, INTERFACES_MAX, SPARSE> = 
 
 /// Addresses that can matter, see [`svcproxy_common::known`].
 #[btf_map(name = "known")]
-static KNOWN: Array<u64, { WORDS as usize }, SHARED> = Array::new();
+static KNOWN: Array<Known, 1, SHARED> = Array::new();
 
 /// Packets by [`Reason`].
 #[btf_map(name = "reasons")]
@@ -246,8 +246,8 @@ macro_rules! tables {
             }
 
             #[inline(always)]
-            fn known(&self, (word, mask): Bit) -> bool {
-                KNOWN.get(word).is_some_and(|word| word & mask != 0)
+            fn known(&self) -> Option<&Known> {
+                KNOWN.get(0)
             }
 
             #[inline(always)]

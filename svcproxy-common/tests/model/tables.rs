@@ -16,7 +16,7 @@ use svcproxy_common::{
         FragmentPorts, Network, ServiceEntry, ServiceKey, SocketKey, SocketPeer, V4Addr, V6Addr,
     },
     flow::Live,
-    known::Bit,
+    known::{Known, WORDS},
 };
 
 /// A map that takes `capacity` entries and then no more.
@@ -294,8 +294,10 @@ impl<A: Side> Tables<A> for HostTables {
         Some(unsafe { &*(&raw mut (*A::of(self).opening.get()).entry).cast() })
     }
 
-    fn known(&self, _: Bit) -> bool {
-        true // what the kernel saves itself is looked up here
+    fn known(&self) -> Option<&Known> {
+        // All of them: what the kernel saves itself is looked up here.
+        static ALL: Known = [u64::MAX; WORDS as usize];
+        Some(&ALL)
     }
 
     fn network(&self, address: &A) -> Option<Network> {

@@ -29,24 +29,25 @@ pub(super) struct SharedArray<T> {
     number: PhantomData<T>,
 }
 
-/// Bytes of an entry of such an array, all of them numbers: the kernel gives it as many at the least (`array_map_alloc`,
-/// kernel/bpf/arraymap.c).
-const ENTRY: usize = size_of::<u64>();
+/// What an entry's length is a multiple of, so that numbers are all that there is in such an array: the kernel would fill up
+/// what is shorter (`array_map_alloc`, kernel/bpf/arraymap.c).
+const UNIT: usize = size_of::<u64>();
 
 impl<T: Number> SharedArray<T> {
-    /// An array that holds numbers of this type.
+    /// An array whose entries are of numbers of this type.
     pub(super) fn new(name: &'static str, map: Map) -> Result<Self, DatapathError> {
         let failed = |error| DatapathError::io(Path::new(name))(error);
         let Map::Array(map) = map else {
             return Err(failed(io::ErrorKind::InvalidInput.into()));
         };
         let info = map.info().map_err(|error| failed(io::Error::other(error)))?;
-        if info.value_size() as usize != ENTRY {
+        let entry = info.value_size() as usize;
+        if !entry.is_multiple_of(UNIT) {
             return Err(failed(io::ErrorKind::InvalidInput.into()));
         }
         Ok(Self {
             name,
-            count: info.max_entries().saturating_mul((ENTRY / size_of::<T>()) as u32),
+            count: info.max_entries().saturating_mul((entry / size_of::<T>()) as u32),
             map,
             number: PhantomData,
         })
