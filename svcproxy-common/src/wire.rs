@@ -1,4 +1,4 @@
-//! Headers as they lie in a packet. The only unsafe code of this crate: reading and writing packet memory.
+//! Headers as they lie in a packet: the code that reads and writes packet memory.
 //!
 //! A header here is a *view*: a reference into the packet, handed out by [`Packet::at`](crate::Packet::at) after a
 //! bounds check. Its fields are cells, because the packet is shared with the program that looks at it; `get` and

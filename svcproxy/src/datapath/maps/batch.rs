@@ -77,7 +77,7 @@ pub(super) fn visit<K: Pod, V: Pod>(map: &HashMap<MapData, K, V>, mut visit: imp
                 .into());
             }
         };
-        // SAFETY: the kernel has written so many, and any bytes are a value of such a type.
+        // SAFETY: the kernel has written so many, and what this map holds are values of these types (see `Pod`).
         unsafe {
             keys.set_len(batch.count as usize);
             values.set_len(batch.count as usize);
