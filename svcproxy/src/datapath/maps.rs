@@ -132,8 +132,9 @@ impl Maps {
 
     /// The maps of loaded programs. Pinned ones of an earlier run must be of this layout.
     pub(super) fn of_object(ebpf: &mut Ebpf, pin_dir: Option<&Path>) -> Result<Self> {
-        let mut maps = Self::from_source(|name| Ok(ebpf.take_map(name).expect("the object has every map")))?;
-        maps.check_layout(pin_dir)?;
+        let mut maps = Self::from_source(pin_dir, |name| {
+            Ok(ebpf.take_map(name).expect("the object has every map"))
+        })?;
         let layout = Layout {
             version: LAYOUT_VERSION,
         };
@@ -150,16 +151,15 @@ impl Maps {
         if !dir.join("layout").exists() {
             return Err(DatapathError::NotRunning { dir: dir.to_owned() });
         }
-        let maps = Self::from_source(|name| {
+        Self::from_source(Some(dir), |name| {
             let data = MapData::from_pin(dir.join(name)).map_err(DatapathError::map(name))?;
             Map::from_map_data(data).map_err(DatapathError::map(name))
-        })?;
-        maps.check_layout(Some(dir))?;
-        Ok(maps)
+        })
     }
 
-    fn check_layout(&self, dir: Option<&Path>) -> Result<()> {
-        let found = self.layout.get(&0, 0).map_err(DatapathError::map("layout"))?.version;
+    /// Whether maps pinned in `dir` may be read as ours.
+    fn check_layout(layout: &Array<MapData, Layout>, dir: Option<&Path>) -> Result<()> {
+        let found = layout.get(&0, 0).map_err(DatapathError::map("layout"))?.version;
         match dir {
             // A fresh map holds 0.
             Some(dir) if found != LAYOUT_VERSION && found != 0 => Err(DatapathError::Layout {
@@ -171,13 +171,16 @@ impl Maps {
         }
     }
 
-    fn from_source(mut source: impl FnMut(&str) -> Result<Map>) -> Result<Self> {
+    fn from_source(pin_dir: Option<&Path>, mut source: impl FnMut(&str) -> Result<Map>) -> Result<Self> {
         fn typed<T>(name: &str, map: Result<Map>) -> Result<T>
         where
             T: TryFrom<Map, Error = MapError>,
         {
             T::try_from(map?).map_err(DatapathError::map(name))
         }
+        // Before the others: those of another layout may be of other types.
+        let layout = typed("layout", source("layout"))?;
+        Self::check_layout(&layout, pin_dir)?;
         Ok(Self {
             v4: Family::from_source(&mut source)?,
             v6: Family::from_source(&mut source)?,
@@ -188,7 +191,7 @@ impl Maps {
             successors: typed("programs", source("programs"))?,
             known: Known::new(SharedArray::new("known", source("known")?)?)?,
             reasons: typed("reasons", source("reasons"))?,
-            layout: typed("layout", source("layout"))?,
+            layout,
         })
     }
 

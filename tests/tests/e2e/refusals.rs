@@ -52,6 +52,32 @@ fn a_second_daemon_is_refused() {
 }
 
 #[test]
+fn maps_of_another_layout_are_named_by_it_and_not_by_what_is_wrong_with_them() {
+    let Scenario { daemon, lab, .. } = Scenario::new("tc");
+    assert!(daemon.stop().unwrap().success());
+    let pin = |name: &str| lab.pin_dir().join(name).to_string_lossy().into_owned();
+    let version = ["key", "0", "0", "0", "0", "value", "255", "0", "0", "0"];
+    lab.node
+        .run(
+            "bpftool",
+            &[&["map", "update", "pinned", &pin("layout")], &version[..]].concat(),
+        )
+        .unwrap();
+    // Another layout's maps may be of other types.
+    for (from, to) in [
+        ("backend_slots", "spare"),
+        ("services_v4", "backend_slots"),
+        ("spare", "services_v4"),
+    ] {
+        fs::rename(pin(from), pin(to)).unwrap();
+    }
+    let flags = ["--iface", "eth0", "--mode", "tc"];
+    assert_refused(&lab, &flags, &["layout 255", "svcproxy --cleanup"]);
+    lab.cleanup().unwrap();
+    let _daemon = lab.start_daemon("tc").unwrap();
+}
+
+#[test]
 fn a_foreign_xdp_program_is_respected() {
     let lab = idle("xdp");
     let object = lab.directory().join("pass.o");
