@@ -10,6 +10,7 @@ mod address;
 mod connection;
 mod service;
 
+pub(crate) use self::address::GOLDEN;
 pub use self::{
     address::{Address, V4Addr, V6Addr},
     connection::{

@@ -97,15 +97,15 @@ where
 
     let now = packet.now();
     // A packet that may change the connection is attended to whatever its entry says.
-    let found = match flags.control() {
+    let kept = match flags.control() {
         true => None,
         false => tables.flow(Table::Flows, &key),
     };
-    let settled = found.filter(|entry| entry.last_seen() == now);
+    let settled = kept.filter(|entry| entry.last_seen() == now);
     let attended = settled.is_none();
     let entry = match settled {
         Some(entry) => entry,
-        None => match packet.attend(tables, &key, flags, found.is_some()) {
+        None => match packet.attend(tables, &key, flags, kept.is_some()) {
             found @ (Attended::Flow | Attended::Pending) => {
                 let pending = match found {
                     Attended::Pending => tables.flow(Table::Pending, &key),

@@ -35,6 +35,9 @@ pub trait Address: Copy + Eq + Ord + Hash + Debug + 'static {
     fn from_fib(words: [u32; 4]) -> Self;
 }
 
+/// Fibonacci hashing: 2⁶⁴ divided by the golden ratio. The upper bits of a product with it are the best.
+pub(crate) const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// An IPv4 address, network byte order.
 #[repr(C, align(4))]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -131,14 +134,14 @@ impl Address for V6Addr {
     #[inline(always)]
     fn bits(&self) -> u64 {
         let [high, low] = self.halves();
-        high.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ low
+        high.wrapping_mul(GOLDEN) ^ low
     }
 
     #[inline(always)]
     fn bits_last_octet_first(&self) -> u64 {
         // A network's last octets are the upper bits of its half; of a product they leave their mark in the upper ones.
         let [high, low] = self.halves();
-        high.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32 ^ low
+        high.wrapping_mul(GOLDEN) >> 32 ^ low
     }
 
     #[inline(always)]

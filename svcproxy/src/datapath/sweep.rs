@@ -5,7 +5,7 @@ use aya::{Pod, maps::MapData};
 use nix::time::{ClockId, clock_gettime};
 use svcproxy_common::{
     abi::{Address, FlowEntry, FlowKey},
-    flow::reverse_key,
+    flow::{age, reverse_key},
 };
 
 use super::{
@@ -86,25 +86,15 @@ fn halves_of_silent<A: Address>(key: &FlowKey<A>, entry: &FlowEntry<A>, now: u32
         true => [*key, reverse_key(key, entry)],
         false => [reverse_key(key, entry), *key],
     };
-    (idle(entry, now) > entry.state.timeout()).then_some(halves)
-}
-
-/// Seconds without a packet.
-fn idle<A>(entry: &FlowEntry<A>, now: u32) -> u32 {
-    now.saturating_sub(entry.last_seen)
+    (age(entry.last_seen, now) > entry.state.timeout()).then_some(halves)
 }
 
 /// Whether the connection has been silent, both ways, for longer than its state allows.
-fn is_expired<A: Address>(
-    key: &FlowKey<A>,
-    entry: &FlowEntry<A>,
-    now: u32,
-    find: impl Fn(&FlowKey<A>) -> Option<FlowEntry<A>>,
-) -> bool {
-    let peer = find(&reverse_key(key, entry));
+fn is_expired<A: Address>(key: &FlowKey<A>, entry: &FlowEntry<A>, now: u32, table: &impl FlowTable<A>) -> bool {
+    let peer = table.entry(&reverse_key(key, entry));
     let original = if entry.state.is_reply() { peer } else { Some(*entry) };
     let timeout = original.map_or(entry.state, |original| original.state).timeout();
-    idle(entry, now) > timeout && peer.is_none_or(|peer| idle(&peer, now) > timeout)
+    age(entry.last_seen, now) > timeout && peer.is_none_or(|peer| age(peer.last_seen, now) > timeout)
 }
 
 /// Removes what has expired; returns how many entries that were.
@@ -121,7 +111,7 @@ fn remove<A: Address>(
     let mut removed = 0;
     for key in silent.into_iter().flatten() {
         let entry = table.entry(&key);
-        if entry.is_some_and(|entry| is_expired(&key, &entry, now, |key| table.entry(key))) {
+        if entry.is_some_and(|entry| is_expired(&key, &entry, now, table)) {
             table.delete(&key)?;
             removed += 1;
         }

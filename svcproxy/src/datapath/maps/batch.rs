@@ -5,7 +5,6 @@
 //! come to is gone, and under a flood of connections the keys of `pending_` go as fast as they are read.
 
 use std::{
-    io,
     os::fd::{AsFd as _, AsRawFd as _},
     ptr,
 };
@@ -15,7 +14,7 @@ use aya::{
     maps::{HashMap, IterableMap as _, MapData, MapError},
     sys::SyscallError,
 };
-use nix::libc;
+use nix::{errno::Errno, libc};
 
 /// Elements of a batch. One bucket's must find room in it.
 const BATCH: usize = 4_096;
@@ -43,11 +42,11 @@ struct Batch<K, V> {
 pub(super) fn visit<K: Pod, V: Pod>(map: &HashMap<MapData, K, V>, mut visit: impl FnMut(K, V)) -> Result<(), MapError> {
     let map_fd = map.map().fd().as_fd().as_raw_fd() as u32;
     let (mut keys, mut values) = (Vec::<K>::with_capacity(BATCH), Vec::<V>::with_capacity(BATCH));
-    let (mut bucket, mut next) = (0, 0);
-    let mut begun = false;
+    let mut bucket = None::<u32>;
+    let mut next = 0;
     loop {
         let mut batch = Batch {
-            in_batch: if begun { &raw const bucket } else { ptr::null() },
+            in_batch: bucket.as_ref().map_or(ptr::null(), ptr::from_ref),
             out_batch: &raw mut next,
             keys: keys.as_mut_ptr(),
             values: values.as_mut_ptr(),
@@ -59,20 +58,19 @@ pub(super) fn visit<K: Pod, V: Pod>(map: &HashMap<MapData, K, V>, mut visit: imp
         // SAFETY: the map has keys and values of these types, whose sizes aya has compared with the kernel's; both vectors
         // have room for `count` of them, and the kernel reads and writes nothing else but `bucket` and `next`.
         let done = unsafe { libc::syscall(libc::SYS_bpf, LOOKUP_BATCH, &raw mut batch, size_of_val(&batch)) };
-        let error = (done != 0).then(io::Error::last_os_error);
-        let last = match error.as_ref().map(io::Error::raw_os_error) {
-            None => false,
-            Some(Some(libc::ENOENT)) => true,
-            Some(Some(libc::ENOSPC)) => {
+        let last = match Errno::result(done) {
+            Ok(_) => false,
+            Err(Errno::ENOENT) => true,
+            Err(Errno::ENOSPC) => {
                 // The bucket alone has more. Nothing has been read.
                 keys.reserve(2 * keys.capacity());
                 values.reserve(2 * values.capacity());
                 continue;
             }
-            Some(_) => {
+            Err(error) => {
                 return Err(SyscallError {
                     call: "bpf_map_lookup_batch",
-                    io_error: error.unwrap_or_else(|| io::ErrorKind::Other.into()),
+                    io_error: error.into(),
                 }
                 .into());
             }
@@ -88,6 +86,6 @@ pub(super) fn visit<K: Pod, V: Pod>(map: &HashMap<MapData, K, V>, mut visit: imp
         if last {
             return Ok(());
         }
-        (bucket, begun) = (next, true);
+        bucket = Some(next);
     }
 }
