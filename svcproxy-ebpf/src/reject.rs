@@ -21,7 +21,7 @@ use svcproxy_common::{
 use crate::{
     access::Frame,
     answer::{self, Answer, Version},
-    clock,
+    clock, tc,
 };
 
 /// What is quoted behind the IP header: ports and a little more (RFC 792), or all of a TCP header, because an skb whose
@@ -65,14 +65,12 @@ pub(crate) fn too_big(ctx: &TcContext) -> i32 {
 /// Turns the skb into the answer, "too big" when there is an `mtu`, and sends it, or drops it where no answer is due.
 #[inline(never)]
 fn reject(ctx: &TcContext, mtu: u16) -> i32 {
-    answer::send(
-        ctx,
-        match answer::family(ctx) {
-            Some(Version::V4) => refuse::<V4>(ctx, mtu),
-            Some(Version::V6) => refuse::<V6>(ctx, mtu),
-            None => None,
-        },
-    )
+    let answered = match tc::pull(ctx).ok().and_then(|()| answer::family(ctx)) {
+        Some(Version::V4) => refuse::<V4>(ctx, mtu),
+        Some(Version::V6) => refuse::<V6>(ctx, mtu),
+        None => None,
+    };
+    answer::send(ctx, answered)
 }
 
 #[inline(always)]

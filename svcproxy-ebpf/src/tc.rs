@@ -102,12 +102,29 @@ fn translate<const IN: bool, const PLAIN: bool>(ctx: &TcContext) -> Result<Verdi
     if IN && !PLAIN {
         reorder::comes_again(ctx);
     }
-    let head = (ctx.data_end() - ctx.data()) as u32;
-    if head < HEADERS && head < ctx.len() {
-        let wanted = if ctx.len() < HEADERS { ctx.len() } else { HEADERS };
-        ctx.pull_data(wanted).map_err(|_| Reason::Truncated)?;
+    if !PLAIN {
+        pull(ctx)?;
     }
-    process(&TcPacket::<IN, PLAIN>::new(ctx), &Maps)
+    match process(&TcPacket::<IN, PLAIN>::new(ctx), &Maps) {
+        Err(Reason::Truncated) if PLAIN && head(ctx) < ctx.len() => Err(Reason::NotPlain),
+        result => result,
+    }
+}
+
+/// Brings the headers into one piece of memory. Almost always they are, and what has payload elsewhere would be copied.
+#[inline(always)]
+pub(crate) fn pull(ctx: &TcContext) -> Result<(), Reason> {
+    let wanted = if ctx.len() < HEADERS { ctx.len() } else { HEADERS };
+    match head(ctx) < wanted {
+        true => ctx.pull_data(wanted).map_err(|_| Reason::Truncated),
+        false => Ok(()),
+    }
+}
+
+/// Bytes that are in one piece of memory.
+#[inline(always)]
+fn head(ctx: &TcContext) -> u32 {
+    (ctx.data_end() - ctx.data()) as u32
 }
 
 impl<'a, const IN: bool, const PLAIN: bool> TcPacket<'a, IN, PLAIN> {

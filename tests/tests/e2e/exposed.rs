@@ -139,6 +139,14 @@ pub(crate) fn start(mode: &str, manifests: impl FnOnce(&Lab) -> String) -> (Daem
     (daemon, lab)
 }
 
+/// How many packets have met a fate for this reason.
+pub(crate) fn counted(lab: &Lab, reason: &str) -> u64 {
+    let reasons = lab.get(&["reasons"]).unwrap();
+    let mut rows = reasons.lines().map(str::split_whitespace);
+    let row = rows.find_map(|mut row| (row.next() == Some(reason)).then_some(row));
+    row.unwrap().next().unwrap().parse().unwrap()
+}
+
 /// What is to become of the connections of one client to one address.
 #[derive(Clone)]
 pub(crate) struct Case {

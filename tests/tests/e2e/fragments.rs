@@ -1,16 +1,17 @@
 //! Datagrams in pieces go to the endpoint that their first piece goes to, whatever order they come in.
 
 use std::{
+    io::ErrorKind,
     net::{IpAddr, SocketAddr, UdpSocket},
     time::Duration,
 };
 
-use etherparse::{IpFragOffset, IpNumber, Ipv4Header, Ipv6FragmentHeader, Ipv6Header, UdpHeader};
+use etherparse::{IpFragOffset, IpNumber, Ipv4Header, Ipv6FragmentHeader, Ipv6Header, PacketBuilder, UdpHeader};
 use svcproxy_tests::{client, namespace::Namespace, topology::CLIENT};
 
 use crate::{
     bystanders::raw,
-    exposed::{Place, slices, start},
+    exposed::{Place, counted, slices, start},
     over_xdp_and_tc,
 };
 
@@ -84,6 +85,59 @@ fn rule_23_pieces_in_any_order(mode: &str) {
             });
             let answer = answer.unwrap_or_else(|error| panic!("{target}, order {order:?}: {error}"));
             assert_eq!(answer, (target, true), "order {order:?}");
+        }
+    }
+}
+
+/// Of a raw frame of more than a page only the Ethernet header is in the skb itself, where the program for plain packets
+/// looks for the others.
+#[test]
+fn headers_in_another_piece_of_memory() {
+    let (_daemon, lab) = start("tc", |lab| {
+        let jumbo = |namespace: &Namespace, interface: &str| {
+            namespace.ip(&format!("link set {interface} mtu 9000")).unwrap();
+        };
+        jumbo(&lab.client, "eth0");
+        jumbo(&lab.node, "eth0");
+        for pod in &lab.pods {
+            jumbo(&pod.namespace, "eth0");
+            jumbo(&lab.node, &pod.interface);
+        }
+        Place(1).service("kubia").yaml() + &slices(lab, "kubia", "L") + &Place(2).service("nobody").yaml()
+    });
+    let own = hardware_address(&lab.client);
+    let payload: Vec<u8> = (0..LENGTH).map(|byte| byte as u8).collect();
+    for (gateway, source) in ["10.0.0.1", "fd00:a::1"].into_iter().zip(CLIENT) {
+        lab.client.run("ping", &["-c1", "-W2", gateway]).unwrap();
+        let gateway = neighbour(&lab.client, gateway);
+        for (place, served) in [(1, true), (2, false)] {
+            let target = SocketAddr::new(Place(place).cluster_ips()[usize::from(source.is_ipv6())], 80);
+            let before = counted(&lab, "not_plain");
+            let answer = lab.client.enter(|| {
+                let socket = UdpSocket::bind((source, 0)).unwrap();
+                socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+                socket.connect(target).unwrap();
+                let port = socket.local_addr().unwrap().port();
+                let mut frame = Vec::new();
+                let ethernet = PacketBuilder::ethernet2(own, gateway);
+                match (source, target.ip()) {
+                    (IpAddr::V4(src), IpAddr::V4(dst)) => ethernet.ipv4(src.octets(), dst.octets(), 64),
+                    (IpAddr::V6(src), IpAddr::V6(dst)) => ethernet.ipv6(src.octets(), dst.octets(), 64),
+                    _ => unreachable!("two families"),
+                }
+                .udp(port, target.port())
+                .write(&mut frame, &payload)
+                .unwrap();
+                raw().0.send_to(&frame, None).unwrap().unwrap();
+                let mut buffer = vec![0; 65_536];
+                let received = socket.recv(&mut buffer);
+                received.map(|length| buffer[..length].ends_with(&payload))
+            });
+            match served {
+                true => assert!(answer.unwrap(), "{target}"),
+                false => assert_eq!(answer.unwrap_err().kind(), ErrorKind::ConnectionRefused, "{target}"),
+            }
+            assert!(counted(&lab, "not_plain") > before, "{target}");
         }
     }
 }

@@ -18,7 +18,7 @@ use svcproxy_tests::{
 };
 
 use crate::{
-    exposed::{HERE, Place, lab, run},
+    exposed::{HERE, Place, counted, lab, run},
     over_xdp_and_tc,
     scenario::assert_transferred,
 };
@@ -81,9 +81,7 @@ fn assert_learnt(namespace: &Namespace, to: IpAddr, mtu: u32) {
 
 /// How many senders svcproxy itself has told.
 fn told(lab: &Lab) -> u64 {
-    let reasons = lab.get(&["reasons"]).unwrap();
-    let row = reasons.lines().find_map(|line| line.strip_prefix("too_big "));
-    row.unwrap().split_whitespace().next().unwrap().parse().unwrap()
+    counted(lab, "too_big")
 }
 
 fn rule_22_a_narrow_link_beyond_the_client(mode: &str) {
