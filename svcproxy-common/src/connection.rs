@@ -5,7 +5,7 @@
 //! one after the other and not one by the other: the kernel allows a chain of calls 512 bytes of stack in all.
 
 use crate::{
-    Opening, Packet, Reason, Route, Table, Tables,
+    Opening, Packet, Reason, Route, SocketTuple, Table, Tables,
     abi::{Address, Delivery, FlowEntry, FlowKey, FlowState},
     choice,
     flow::{self, Live, TcpFlags, Translation},
@@ -22,6 +22,8 @@ pub enum Attended {
     Pending,
     /// It belongs to none. It may open one.
     Unknown,
+    /// It belongs to one that has ended, and is still in [`Table::Flows`]. It may open one.
+    Ended,
     /// It is the late reply of a connection that has been forgotten.
     Stray,
 }
@@ -36,7 +38,7 @@ impl From<Table> for Attended {
     }
 }
 
-/// Finds the connection of a packet and brings it up to date. `in_flows` says that it has just been seen in
+/// Finds the connection of a packet and brings it up to date. `in_flows` says whether it has just been seen in
 /// [`Table::Flows`]. `routed` is [`Packet::ROUTED`]: no constant here, so that in the kernel one function does for both ways
 /// through tc.
 #[inline(always)]
@@ -54,16 +56,19 @@ where
     T: Tables<A>,
 {
     let now = packet.now();
-    // Pending before flows: another processor may be moving the connection that way, and who looks the other way
-    // round can miss it in both. None is moved back.
     let pending = match in_flows {
         true => None,
         false => tables.flow(Table::Pending, key),
     };
-    let (table, entry) = match (tables.flow(Table::Flows, key), pending) {
-        (Some(entry), _) => (Table::Flows, entry),
-        (None, Some(entry)) => (Table::Pending, entry),
-        (None, None) => return Attended::Unknown,
+    let (table, entry) = match pending {
+        Some(entry) => (Table::Pending, entry),
+        // New: whoever sends a first packet again waits too long for the next case.
+        None if !in_flows && flags.opens() => return Attended::Unknown,
+        // Another processor may have moved the connection after the look at one table and before that at the other.
+        None => match tables.flow(Table::Flows, key) {
+            Some(entry) => (Table::Flows, entry),
+            None => return Attended::Unknown,
+        },
     };
     let reply = entry.state().is_reply();
     let peer_key = flow::reverse_key(key, entry);
@@ -88,6 +93,9 @@ where
         if reply {
             return Attended::Stray;
         }
+        if table == Table::Flows {
+            return Attended::Ended;
+        }
         tables.forget_flow(table, &peer_key);
         tables.forget_flow(table, key);
         return Attended::Unknown;
@@ -104,7 +112,9 @@ where
         entry.set_state(FlowState::REPLY);
     }
     if first_reply || entry.last_seen() != now {
-        entry.set_last_seen(now);
+        // As long as a connection is opening, its packets come here; when it is pending they do in any case.
+        let opening = table == Table::Flows && next.opening();
+        entry.set_last_seen(if opening { earlier(now) } else { now });
         // Routes and neighbours change: once a second each direction asks again.
         if !routed && entry.delivery() != Delivery::RESET {
             entry.set_next_hop(route(packet, tables, Some(entry.src()), entry.dst()).next_hop);
@@ -118,9 +128,8 @@ where
                 (true, Table::Flows) => FlowState::derived(key.protocol),
                 (true, Table::Pending) => FlowState::initial(key.protocol).step(flags, true),
             };
-            // Stamped a second ago, so that its first packet comes here and asks for a next hop.
             if let Some(opening) = tables.opening() {
-                opening.entry = flow::reverse_entry(key, entry, state, now.saturating_sub(1));
+                opening.entry = flow::reverse_entry(key, entry, state, earlier(now));
                 tables.set_flow(table, &peer_key, &opening.entry);
             }
             table.into()
@@ -132,6 +141,12 @@ where
         }
         Some(_) => table.into(),
     }
+}
+
+/// The stamp of an entry whose next packet is to come to [`attend`]: a second ago.
+#[inline(always)]
+const fn earlier(now: u32) -> u32 {
+    now.saturating_sub(1)
 }
 
 /// The way of a packet from `src`, or this node's own address, to `dst`.
@@ -177,9 +192,10 @@ where
 }
 
 /// Opens a connection to the endpoint that [`choose`] has chosen: stores both directions as pending, the reply's first,
-/// so that no request is ever forwarded whose reply would not be recognised.
+/// so that no request is ever forwarded whose reply would not be recognised. `ended` says that [`attend`] has found an
+/// [`Attended::Ended`] one: if that was to the same endpoint, this one takes over its entries, and where they are.
 #[inline(always)]
-pub fn open<A, P, T>(packet: &P, tables: &T, key: &FlowKey<A>, now: u32) -> Result<(), Reason>
+pub fn open<A, P, T>(packet: &P, tables: &T, key: &FlowKey<A>, now: u32, ended: bool) -> Result<(), Reason>
 where
     A: Address,
     P: Packet,
@@ -200,12 +216,53 @@ where
     if *masquerade && !route.here {
         reply_key.dst = policy::masquerade_address(tables, route.source)?;
     }
-    ports::claim(packet, tables, key, reply_key, tuple, now)?;
+    let taken_over = ended && takes_over(packet, tables, key, reply_key, tuple);
+    if !taken_over {
+        ports::claim(packet, tables, key, reply_key, tuple, now)?;
+    }
     let (vip, client) = ((key.dst, key.dst_port), (key.src, key.src_port));
-    entry.fill(reply_key, vip, client, FlowState::AWAIT_REPLY, now);
-    let stored = tables.set_flow(Table::Pending, reply_key, entry) && {
+    let seen = if taken_over { earlier(now) } else { now };
+    entry.fill(reply_key, vip, client, FlowState::AWAIT_REPLY, seen);
+    let store = |key: &FlowKey<A>, entry: &FlowEntry<A>| match taken_over {
+        true => tables
+            .flow(Table::Flows, key)
+            .map(|former| former.renew(entry))
+            .is_some(),
+        false => tables.set_flow(Table::Pending, key, entry),
+    };
+    let stored = store(reply_key, entry) && {
         entry.reverse(reply_key, route.next_hop, FlowState::initial(key.protocol));
-        tables.set_flow(Table::Pending, key, entry)
+        store(key, entry)
     };
     if stored { Ok(()) } else { Err(Reason::FlowTableFull) }
+}
+
+/// Whether a new connection takes over the entries of the ended one that had `key`: that one's replies had `reply_key` too.
+/// Any other is removed.
+#[inline(always)]
+fn takes_over<A, P, T>(
+    packet: &P,
+    tables: &T,
+    key: &FlowKey<A>,
+    reply_key: &FlowKey<A>,
+    tuple: &mut SocketTuple<A>,
+) -> bool
+where
+    A: Address,
+    P: Packet,
+    T: Tables<A>,
+{
+    let Some(original) = tables.flow(Table::Flows, key) else {
+        return false;
+    };
+    let same = flow::reverse_key(key, original) == *reply_key
+        && tables
+            .flow(Table::Flows, reply_key)
+            .is_some_and(|reply| flow::reverse_key(reply_key, reply) == *key)
+        && !ports::is_in_use(packet, key, reply_key, tuple);
+    if !same {
+        tables.forget_flow(Table::Flows, &flow::reverse_key(key, original));
+        tables.forget_flow(Table::Flows, key);
+    }
+    same
 }

@@ -102,6 +102,12 @@ impl FlowState {
         )
     }
 
+    /// Whether traffic both ways has yet to be seen.
+    #[inline(always)]
+    pub const fn opening(self) -> bool {
+        matches!(self, Self::SYN_SENT | Self::SYN_RECV | Self::UDP_UNREPLIED)
+    }
+
     /// Whether a client's SYN begins a new connection: it has closed the old one.
     #[inline(always)]
     pub const fn reopens(self) -> bool {
@@ -246,6 +252,14 @@ impl<A: Address> Live<FlowEntry<A>> {
         unsafe { hardware_addresses(self.as_ptr()) }
     }
 
+    /// Makes it the entry of a new connection, which rewrites packets as the one before did.
+    #[inline(always)]
+    pub fn renew(&self, entry: &FlowEntry<A>) {
+        self.set_next_hop(entry.next_hop());
+        self.set_last_seen(entry.last_seen);
+        self.set_state(entry.state);
+    }
+
     /// Stores where the packet goes next.
     #[inline(always)]
     pub fn set_next_hop(&self, next_hop: NextHop) {
@@ -347,6 +361,17 @@ impl<A: Address> FlowEntry<A> {
         self.last_seen = now;
         self.state = state;
         self.set_next_hop(NextHop::ROUTING);
+    }
+
+    #[inline(always)]
+    const fn next_hop(&self) -> NextHop {
+        NextHop {
+            delivery: self.delivery,
+            ifindex: self.ifindex,
+            mtu: self.mtu,
+            dst_mac: self.dst_mac,
+            src_mac: self.src_mac,
+        }
     }
 
     #[inline(always)]

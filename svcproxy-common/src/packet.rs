@@ -80,11 +80,11 @@ pub trait Packet {
 
     /// [`connection::open`], as this hook calls it.
     #[inline(always)]
-    fn open<A: Address, T: Tables<A>>(&self, tables: &T, key: &FlowKey<A>, now: u32) -> Result<(), Reason>
+    fn open<A: Address, T: Tables<A>>(&self, tables: &T, key: &FlowKey<A>, now: u32, ended: bool) -> Result<(), Reason>
     where
         Self: Sized,
     {
-        connection::open(self, tables, key, now)
+        connection::open(self, tables, key, now, ended)
     }
 
     /// Changes a transport checksum, `field` at `offset` bytes. The last change made to a packet: on tc every view

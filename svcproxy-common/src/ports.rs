@@ -30,13 +30,12 @@ where
     P: Packet,
     T: Tables<A>,
 {
-    let masqueraded = reply.dst != key.src;
     let (first, count) = match tables.config() {
-        Some(config) if masqueraded => (config.masquerade_port_first, config.masquerade_port_count),
+        Some(config) if reply.dst != key.src => (config.masquerade_port_first, config.masquerade_port_count),
         _ => (1024, 65_536 - 1024), // its own address: any unprivileged port
     };
     let mut turn = 0;
-    while !tables.is_vacant(reply, key, now) || masqueraded && has_socket(packet, reply, tuple) {
+    while !tables.is_vacant(reply, key, now) || is_in_use(packet, key, reply, tuple) {
         if turn == TRIED {
             return Err(Reason::NoSourcePort);
         }
@@ -49,7 +48,15 @@ where
 /// Whether a process of this node has a connection that such replies belong to: it shares the address with those who are
 /// masqueraded.
 #[inline(always)]
-fn has_socket<A: Address>(packet: &impl Packet, reply: &FlowKey<A>, tuple: &mut SocketTuple<A>) -> bool {
+pub(crate) fn is_in_use<A: Address>(
+    packet: &impl Packet,
+    key: &FlowKey<A>,
+    reply: &FlowKey<A>,
+    tuple: &mut SocketTuple<A>,
+) -> bool {
+    if reply.dst == key.src {
+        return false;
+    }
     tuple.src = reply.src;
     tuple.dst = reply.dst;
     tuple.src_port = reply.src_port.to_be();

@@ -97,35 +97,32 @@ where
 
     let now = packet.now();
     // A packet that may change the connection is attended to whatever its entry says.
-    let kept = match flags.control() {
-        true => None,
-        false => tables.flow(Table::Flows, &key),
-    };
-    let settled = kept.filter(|entry| entry.last_seen() == now);
+    let kept = tables.flow(Table::Flows, &key);
+    let settled = kept.filter(|entry| !flags.control() && entry.last_seen() == now);
     let attended = settled.is_none();
     let entry = match settled {
         Some(entry) => entry,
         None => match packet.attend(tables, &key, flags, kept.is_some()) {
             found @ (Attended::Flow | Attended::Pending) => {
-                let pending = match found {
+                let attended = match found {
                     Attended::Pending => tables.flow(Table::Pending, &key),
-                    _ => None,
+                    _ => kept,
                 };
-                // Another processor may have moved the connection meanwhile.
-                match pending {
+                // It has been moved meanwhile, here or by another processor.
+                match attended {
                     Some(entry) => entry,
                     None => tables.flow(Table::Flows, &key).ok_or(Reason::FlowTableFull)?,
                 }
             }
-            Attended::Unknown if !P::ROUTED => {
+            found @ (Attended::Unknown | Attended::Ended) if !P::ROUTED => {
                 match tables.choose(&key, now) {
-                    Ok(()) => packet.open(tables, &key, now)?,
+                    Ok(()) => packet.open(tables, &key, now, found == Attended::Ended)?,
                     Err(Reason::NotAService) => return Err(policy::refusal(tables, &key, Reason::NotAService)),
                     Err(reason) => return Err(reason),
                 }
                 tables.opened().ok_or(Reason::FlowTableFull)?
             }
-            Attended::Unknown | Attended::Stray => return Err(Reason::NotAService),
+            Attended::Unknown | Attended::Ended | Attended::Stray => return Err(Reason::NotAService),
         },
     };
 

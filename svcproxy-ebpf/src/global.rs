@@ -108,13 +108,13 @@ macro_rules! steps {
         /// [`connection::open`]
         #[unsafe(no_mangle)]
         #[inline(never)]
-        pub(crate) extern "C" fn $open(ctx: *mut $raw, key: *const FlowKey<$address>, now: u32) -> Reason {
+        pub(crate) extern "C" fn $open(ctx: *mut $raw, key: *const FlowKey<$address>, now: u32, ended: bool) -> Reason {
             // SAFETY: as above.
             let Some(key) = (unsafe { key.as_ref() }) else {
                 return Reason::NotAService;
             };
             let ctx = <$context>::new(ctx);
-            reason(connection::open(&<$packet>::new(&ctx), &Maps, key, now))
+            reason(connection::open(&<$packet>::new(&ctx), &Maps, key, now, ended))
         }
     };
 }

@@ -213,8 +213,13 @@ impl<const IN: bool, const PLAIN: bool> Packet for TcPacket<'_, IN, PLAIN> {
     }
 
     #[inline(always)]
-    fn open<A: Address, T: Tables<A>>(&self, _: &T, key: &FlowKey<A>, now: u32) -> Result<(), Reason> {
-        global::result(by_family!(A, open_v4_tc, open_v6_tc, (self.ctx.skb.skb, key, now)))
+    fn open<A: Address, T: Tables<A>>(&self, _: &T, key: &FlowKey<A>, now: u32, ended: bool) -> Result<(), Reason> {
+        global::result(by_family!(
+            A,
+            open_v4_tc,
+            open_v6_tc,
+            (self.ctx.skb.skb, key, now, ended)
+        ))
     }
 
     #[inline(always)]

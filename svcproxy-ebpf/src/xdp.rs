@@ -163,8 +163,8 @@ impl Packet for XdpPacket<'_> {
     }
 
     #[inline(always)]
-    fn open<A: Address, T: Tables<A>>(&self, _: &T, key: &FlowKey<A>, now: u32) -> Result<(), Reason> {
-        global::result(by_family!(A, open_v4_xdp, open_v6_xdp, (self.ctx.ctx, key, now)))
+    fn open<A: Address, T: Tables<A>>(&self, _: &T, key: &FlowKey<A>, now: u32, ended: bool) -> Result<(), Reason> {
+        global::result(by_family!(A, open_v4_xdp, open_v6_xdp, (self.ctx.ctx, key, now, ended)))
     }
 
     #[inline(always)]

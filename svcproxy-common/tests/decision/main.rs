@@ -15,6 +15,7 @@ mod model;
 mod ports;
 mod processors;
 mod protocols;
+mod reopening;
 mod sockets;
 mod states;
 mod translation;
