@@ -62,7 +62,7 @@ where
     };
     let (table, entry) = match pending {
         Some(entry) => (Table::Pending, entry),
-        // New: whoever sends a first packet again waits too long for the next case.
+        // No move comes in between, as in the next case: a first packet is sent again after a second, not within one.
         None if !in_flows && flags.opens() => return Attended::Unknown,
         // Another processor may have moved the connection after the look at one table and before that at the other.
         None => match tables.flow(Table::Flows, key) {

@@ -104,12 +104,12 @@ where
         Some(entry) => entry,
         None => match packet.attend(tables, &key, flags, kept.is_some()) {
             found @ (Attended::Flow | Attended::Pending) => {
-                let attended = match found {
+                let entry = match found {
                     Attended::Pending => tables.flow(Table::Pending, &key),
                     _ => kept,
                 };
                 // It has been moved meanwhile, here or by another processor.
-                match attended {
+                match entry {
                     Some(entry) => entry,
                     None => tables.flow(Table::Flows, &key).ok_or(Reason::FlowTableFull)?,
                 }
