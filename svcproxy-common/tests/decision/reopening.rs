@@ -78,6 +78,18 @@ impl Connection {
         }
     }
 
+    /// Asserts that a connection to this pod, of which the first packet has been run, becomes like any other.
+    fn assert_completes(&self, pod: u16) {
+        assert_eq!(self.node.entries(), [0, 2]);
+        self.exchange(pod, &["<S.", ">."]);
+        assert_eq!(self.states(pod), [self.open(), REPLY]);
+    }
+
+    /// The state once it has been answered both ways.
+    fn open(&self) -> FlowState {
+        if self.protocol == UDP { UDP_REPLIED } else { ESTABLISHED }
+    }
+
     /// States of the two entries, which must be in `flows` and the only ones.
     fn states(&self, pod: u16) -> [FlowState; 2] {
         assert_eq!(self.node.entries(), [2, 0]);
@@ -116,9 +128,9 @@ fn all(mut with: impl FnMut(Connection)) {
 fn a_new_connection_takes_over_the_entries_of_one_that_has_ended() {
     all(|connection| {
         // All in one second: no packet may pass for one of a connection that is known already.
-        let (udp, first) = (connection.protocol == UDP, [">S"]);
+        let udp = connection.protocol == UDP;
         for _ in 0..3 {
-            connection.exchange(1, &first);
+            connection.exchange(1, &[">S"]);
             let opening = if udp { UDP_UNREPLIED } else { SYN_SENT };
             assert_eq!(connection.states(1), [opening, AWAIT_REPLY]);
         }
@@ -126,8 +138,7 @@ fn a_new_connection_takes_over_the_entries_of_one_that_has_ended() {
         let answered = if udp { UDP_REPLIED } else { SYN_RECV };
         assert_eq!(connection.states(1), [answered, REPLY]);
         connection.exchange(1, &[">."]);
-        let open = if udp { UDP_REPLIED } else { ESTABLISHED };
-        assert_eq!(connection.states(1), [open, REPLY]);
+        assert_eq!(connection.states(1), [connection.open(), REPLY]);
         if !udp {
             connection.exchange(1, &["<F."]);
             assert_eq!(connection.states(1), [FIN_ENDPOINT, REPLY]);
@@ -140,14 +151,7 @@ fn to_another_endpoint_it_begins_as_any_other() {
     all(|mut connection| {
         connection.serve(2);
         connection.exchange(2, &[">S"]);
-        assert_eq!(connection.node.entries(), [0, 2]);
-        connection.exchange(2, &["<S.", ">."]);
-        let open = if connection.protocol == UDP {
-            UDP_REPLIED
-        } else {
-            ESTABLISHED
-        };
-        assert_eq!(connection.states(2), [open, REPLY]);
+        connection.assert_completes(2);
     });
 }
 
@@ -162,14 +166,7 @@ fn half_of_what_was_is_not_taken_over() {
             };
             connection.node.evict(connection.protocol, src, dst);
             connection.exchange(1, &[">S"]);
-            assert_eq!(connection.node.entries(), [0, 2]);
-            connection.exchange(1, &["<S.", ">."]);
-            let open = if connection.protocol == UDP {
-                UDP_REPLIED
-            } else {
-                ESTABLISHED
-            };
-            assert_eq!(connection.states(1), [open, REPLY]);
+            connection.assert_completes(1);
         });
     }
 }

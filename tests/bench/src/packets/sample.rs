@@ -19,10 +19,10 @@ use crate::{
 
 /// Packets of one sample.
 const PACKETS: u32 = 50_000;
-/// Of so many connections a busy node sees each several times a second.
-const BUSY: u32 = 131_072;
 /// And of a sample whose packets are run one at a time.
 const SINGLE: u32 = 40;
+/// Of so many connections a busy node sees each several times a second.
+const BUSY: u32 = 131_072;
 
 /// A program and what is run through it.
 #[derive(Clone)]
