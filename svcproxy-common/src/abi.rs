@@ -25,7 +25,7 @@ pub use self::{
 
 /// Version of the layouts in this module, stored in the pinned `layout` map: a daemon adopts only maps of its own
 /// version.
-pub const LAYOUT_VERSION: u32 = 5;
+pub const LAYOUT_VERSION: u32 = 6;
 
 /// A transport protocol that a ServicePort can name. Four bytes wide: keys have no padding.
 #[repr(u32)]

@@ -7,6 +7,7 @@
 //!   endpoint). A process on the node itself needs no packet for that: [`socket`] → [`choice`].
 
 #![cfg_attr(not(test), no_std)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod abi;
 pub mod checksum;
@@ -16,6 +17,7 @@ pub mod crc32c;
 pub mod delivery;
 pub mod extension;
 pub mod family;
+pub mod filter;
 pub mod flow;
 pub mod fragment;
 pub mod icmp;

@@ -72,19 +72,28 @@ where
     A: Address,
     T: Tables<A>,
 {
-    for table in [Table::Flows, Table::Pending] {
-        let Some(reply) = tables.flow(table, reply_key) else {
-            continue;
-        };
-        let original_key = flow::reverse_key(reply_key, reply);
-        if original_key != *key {
-            let original = tables.flow(table, &original_key);
-            let state = original.map_or(FlowState::REPLY, |original| original.state());
-            if !connection::expired(reply, original, state, now) {
-                return false;
-            }
+    (!tables.may_hold(reply_key) || is_free(tables, Table::Flows, reply_key, key, now))
+        && is_free(tables, Table::Pending, reply_key, key, now)
+}
+
+/// The same of one table.
+#[inline(always)]
+fn is_free<A, T>(tables: &T, table: Table, reply_key: &FlowKey<A>, key: &FlowKey<A>, now: u32) -> bool
+where
+    A: Address,
+    T: Tables<A>,
+{
+    let Some(reply) = tables.flow(table, reply_key) else {
+        return true;
+    };
+    let original_key = flow::reverse_key(reply_key, reply);
+    if original_key != *key {
+        let original = tables.flow(table, &original_key);
+        let state = original.map_or(FlowState::REPLY, |original| original.state());
+        if !connection::expired(reply, original, state, now) {
+            return false;
         }
-        tables.forget_flow(table, reply_key);
     }
+    tables.forget_flow(table, reply_key);
     true
 }

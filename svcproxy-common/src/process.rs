@@ -97,7 +97,10 @@ where
 
     let now = packet.now();
     // A packet that may change the connection is attended to whatever its entry says.
-    let kept = tables.flow(Table::Flows, &key);
+    let kept = match flags.opens() && !tables.may_hold(&key) {
+        true => None,
+        false => tables.flow(Table::Flows, &key),
+    };
     let settled = kept.filter(|entry| !flags.control() && entry.last_seen() == now);
     let attended = settled.is_none();
     let entry = match settled {

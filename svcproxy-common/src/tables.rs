@@ -53,6 +53,12 @@ pub struct SocketTuple<A> {
 pub trait Tables<A: Address> {
     /// The entry of a packet's direction.
     fn flow(&self, table: Table, key: &FlowKey<A>) -> Option<&Live<FlowEntry<A>>>;
+    /// Whether [`Table::Flows`] may hold the key; false is certain. For keys that it hardly holds, see
+    /// [`filter`](crate::filter).
+    #[inline(always)]
+    fn may_hold(&self, _key: &FlowKey<A>) -> bool {
+        true
+    }
     /// Stores one direction of a connection. False when the table takes no more.
     fn set_flow(&self, table: Table, key: &FlowKey<A>, entry: &FlowEntry<A>) -> bool;
     /// Moves one direction from the pending table to the flow table.

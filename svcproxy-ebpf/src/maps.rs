@@ -8,10 +8,11 @@ use aya_ebpf::{
 use svcproxy_common::{
     Opening, Reason, Table, Tables, Verdict,
     abi::{
-        Address as _, AffinityEntry, AffinityKey, Backend, BackendKey, Config, Delivery, FlowEntry, FlowKey,
-        FragmentKey, FragmentPorts, Interface, Layout, Network, NetworkAddress, ServiceEntry, ServiceKey, SlotPair,
-        SocketKey, SocketPeer, SourceRange, V4Addr, V6Addr,
+        Address, AffinityEntry, AffinityKey, Backend, BackendKey, Config, Delivery, FlowEntry, FlowKey, FragmentKey,
+        FragmentPorts, Interface, Layout, Network, NetworkAddress, ServiceEntry, ServiceKey, SlotPair, SocketKey,
+        SocketPeer, SourceRange, V4Addr, V6Addr,
     },
+    filter::Filter,
     flow::Live,
     known::Known,
 };
@@ -49,6 +50,10 @@ const SPARSE: usize = BPF_F_NO_PREALLOC as usize;
 static FLOWS_V4: LruHashMap<FlowKey<V4Addr>, FlowEntry<V4Addr>, FLOWS> = LruHashMap::new();
 #[btf_map(name = "flows_v6")]
 static FLOWS_V6: LruHashMap<FlowKey<V6Addr>, FlowEntry<V6Addr>, FLOWS> = LruHashMap::new();
+
+/// What may be in `flows_`.
+#[btf_map(name = "flow_filter")]
+static FLOW_FILTER: Array<Filter, 1, SHARED> = Array::new();
 
 #[btf_map(name = "pending_v4")]
 static PENDING_V4: LruHashMap<FlowKey<V4Addr>, FlowEntry<V4Addr>, PENDING> = LruHashMap::new();
@@ -170,6 +175,14 @@ impl Maps {
         }
     }
 
+    /// To be called before `flows_` gets a key.
+    #[inline(always)]
+    fn expect<A: Address>(key: &FlowKey<A>) {
+        if let Some(filter) = FLOW_FILTER.get(0) {
+            filter.add(key);
+        }
+    }
+
     #[inline(always)]
     fn count(reason: Reason) {
         if let Some(count) = REASONS.get_ptr_mut(reason as u32) {
@@ -197,9 +210,17 @@ macro_rules! tables {
             }
 
             #[inline(always)]
+            fn may_hold(&self, key: &FlowKey<$address>) -> bool {
+                FLOW_FILTER.get(0).is_none_or(|filter| filter.may_hold(key))
+            }
+
+            #[inline(always)]
             fn set_flow(&self, table: Table, key: &FlowKey<$address>, entry: &FlowEntry<$address>) -> bool {
                 match table {
-                    Table::Flows => $flows.insert(key, entry, 0),
+                    Table::Flows => {
+                        Self::expect(key);
+                        $flows.insert(key, entry, 0)
+                    }
                     Table::Pending => $pending.insert(key, entry, 0),
                 }
                 .is_ok()
@@ -209,6 +230,7 @@ macro_rules! tables {
             fn promote_flow(&self, key: &FlowKey<$address>, entry: &Live<FlowEntry<$address>>) -> bool {
                 // SAFETY: the kernel copies the entry from its slot into the new one.
                 let entry = unsafe { &*entry.as_ptr() };
+                Self::expect(key);
                 let inserted = $flows.insert(key, entry, 0).is_ok();
                 if inserted {
                     // Another processor may have removed it already.

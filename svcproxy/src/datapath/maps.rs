@@ -23,7 +23,7 @@ mod elements;
 pub use self::elements::entries;
 pub(super) use self::elements::{delete, is_gone, visit};
 use self::elements::{delete_prefixes, prefixes, put, put_prefixes};
-use super::{DatapathError, grace, known::Known, shared::SharedArray};
+use super::{DatapathError, filter::FlowFilter, grace, known::Known, shared::SharedArray};
 use crate::plan::{Diff, FamilyMaps, FamilyStep, MapContents, SlotRun, Step, sets_of};
 
 type Result<T> = std::result::Result<T, DatapathError>;
@@ -42,6 +42,7 @@ pub struct Maps {
     /// `programs`, by the order of [`Maps::SUCCESSORS`].
     pub(super) successors: ProgramArray<MapData>,
     pub(super) known: Known,
+    pub(super) flow_filter: FlowFilter,
     reasons: PerCpuArray<MapData, u64>,
     layout: Array<MapData, Layout>,
 }
@@ -84,7 +85,7 @@ impl MapKeys for V6Addr {
 
 impl Maps {
     /// Names of all maps, as in the object and under the pin directory.
-    pub const NAMES: [&str; 26] = [
+    pub const NAMES: [&str; 27] = [
         "services_v4",
         "services_v6",
         "backends_v4",
@@ -92,6 +93,7 @@ impl Maps {
         "backend_slots",
         "flows_v4",
         "flows_v6",
+        "flow_filter",
         "pending_v4",
         "pending_v6",
         "affinity_v4",
@@ -190,6 +192,7 @@ impl Maps {
             interfaces: typed("interfaces", source("interfaces"))?,
             successors: typed("programs", source("programs"))?,
             known: Known::new(SharedArray::new("known", source("known")?)?)?,
+            flow_filter: FlowFilter::new(source("flow_filter")?)?,
             reasons: typed("reasons", source("reasons"))?,
             layout,
         })

@@ -7,6 +7,7 @@
 
 mod clock;
 mod error;
+mod filter;
 mod grace;
 mod interfaces;
 mod known;

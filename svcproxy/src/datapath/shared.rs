@@ -10,6 +10,7 @@ use rustix::{
     mm::{MapFlags, ProtFlags, mmap, munmap},
     param::page_size,
 };
+use svcproxy_common::filter::Filter;
 
 use super::DatapathError;
 
@@ -108,6 +109,16 @@ impl<T: Number> Window<T> {
         assert!(self.numbers.contains(&index), "number {index} is not mapped");
         // SAFETY: all of `numbers` is mapped, and the mapping begins with `first`.
         unsafe { self.memory.as_ptr().add((index - self.first) as usize) }
+    }
+}
+
+impl Window<u64> {
+    /// The filter that these numbers are, as the programs have it.
+    pub(super) fn filter(&self) -> &Filter {
+        assert_eq!(self.numbers, 0..(size_of::<Filter>() / size_of::<u64>()) as u32);
+        // SAFETY: all of it is mapped, from the beginning of a page on, and its own accesses are made for others to write it
+        // too.
+        unsafe { self.memory.cast().as_ref() }
     }
 }
 

@@ -5,6 +5,7 @@ use aya::{Pod, maps::MapData};
 use nix::time::{ClockId, clock_gettime};
 use svcproxy_common::{
     abi::{Address, FlowEntry, FlowKey},
+    filter::Renewal,
     flow::{age, reverse_key},
 };
 
@@ -19,13 +20,17 @@ pub fn now() -> u32 {
 }
 
 impl Maps {
-    /// Removes expired connections, and what is known of addresses that nothing has any more; returns how many table entries that were.
+    /// Removes expired connections, and what is known of keys and addresses that nothing has any more; returns how many table
+    /// entries that were.
     ///
     /// # Errors
     ///
     /// When a table cannot be read or changed.
     pub fn sweep(&mut self, now: u32) -> Result<usize, DatapathError> {
-        let removed = self.v4.sweep(now)? + self.v6.sweep(now)?;
+        let Self {
+            v4, v6, flow_filter, ..
+        } = self;
+        let removed = flow_filter.renew(|filter| Ok(v4.sweep(now, filter)? + v6.sweep(now, filter)?))?;
         self.forget_unknown()?;
         Ok(removed)
     }
@@ -36,11 +41,19 @@ where
     FlowKey<A>: Pod,
     FlowEntry<A>: Pod,
 {
-    fn sweep(&mut self, now: u32) -> Result<usize, DatapathError> {
+    /// The same for one family; adds all of `flows_` to the filter.
+    fn sweep(&mut self, now: u32, filter: &Renewal<'_>) -> Result<usize, DatapathError> {
+        let tables = [
+            (&mut self.flows, "flows", Some(filter)),
+            (&mut self.pending, "pending", None),
+        ];
         let mut removed = 0;
-        for (table, name) in [(&mut self.flows, "flows"), (&mut self.pending, "pending")] {
+        for (table, name, filter) in tables {
             let mut silent = Vec::new();
             visit(table, name, |key, entry| {
+                if let Some(filter) = filter {
+                    filter.add(&key);
+                }
                 silent.extend(halves_of_silent(&key, &entry, now))
             })?;
             removed += remove(silent, now, &mut Named { table, name })?;

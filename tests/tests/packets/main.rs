@@ -8,6 +8,7 @@ mod cases;
 mod cluster;
 mod differential;
 mod figures;
+mod filter;
 mod forwarding;
 mod hardware_sum;
 #[path = "../../../svcproxy-common/tests/model/mod.rs"]
