@@ -190,6 +190,11 @@ impl Play<'_> {
                     |sides| sides.age(seconds),
                 );
             }
+            if self.random.u16(..4_000) == 0 {
+                // At that time nothing is too old: what is there to save lookups is made anew, and all else stays.
+                let swept = self.world.datapath.maps.sweep(0).expect("the tables can be read");
+                assert_eq!(swept, 0);
+            }
             if self.random.u16(..200) == 0 {
                 let port = self.random.u16(traffic::PORTS);
                 both_families(
