@@ -9,6 +9,7 @@ pub mod ebpf;
 pub mod object;
 pub mod process;
 pub mod setup;
+mod stack;
 pub mod toolchain;
 
 use std::{

@@ -1,6 +1,6 @@
 //! Refuses a BPF object that the kernel would refuse, while the reason can still be named.
 //!
-//! In comes the linked object. The verifier's own words for these two mistakes ("last insn is not an exit or jmp",
+//! In comes the linked object. The verifier's own words for the first two mistakes ("last insn is not an exit or jmp",
 //! "failed to find kernel BTF type ID") lead nowhere near their cause.
 
 use anyhow::{Context, Result, bail};
@@ -10,7 +10,10 @@ use object::{
     read::elf::{FileHeader, Sym},
 };
 
-/// Fails on a panic that survived optimisation, and on a call to a function that is not in the object.
+use crate::stack;
+
+/// Fails on a panic that survived optimisation, on a call to a function that is not in the object, and on calls that take more
+/// stack than there is.
 pub fn check(bytes: &[u8]) -> Result<()> {
     let header = FileHeader64::<Endianness>::parse(bytes).context("not an ELF object")?;
     let endian = header.endian()?;
@@ -31,5 +34,5 @@ pub fn check(bytes: &[u8]) -> Result<()> {
     if let Some((name, _)) = names.iter().find(|(name, undefined)| *undefined && !name.is_empty()) {
         bail!("{name} is called but not in the object: kernel programs have no library to link it from");
     }
-    Ok(())
+    stack::check(bytes)
 }
