@@ -90,20 +90,34 @@ const SERVICE: Ports = Ports {
     datagrams: 82,
 };
 
-/// What is measured of a chain: name, unit, and whether less is better.
-const MEASURES: [(&str, &str); 5] = [
-    ("connections", "1/s"),
-    ("latency-p50", "µs"),
-    ("latency-p99", "µs"),
-    ("bulk", "Gb/s"),
-    ("datagrams", "k/s"),
-];
+/// What is measured of a chain.
+#[derive(Debug, Clone, Copy)]
+enum Measure {
+    Connections,
+    Latency,
+    Bulk,
+    Datagrams,
+}
+
+impl Measure {
+    const ALL: [Self; 4] = [Self::Connections, Self::Latency, Self::Bulk, Self::Datagrams];
+
+    /// Names and units of its figures.
+    const fn figures(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Connections => &[("connections", "1/s")],
+            Self::Latency => &[("latency-p50", "µs"), ("latency-p99", "µs")],
+            Self::Bulk => &[("bulk", "Gb/s")],
+            Self::Datagrams => &[("datagrams", "k/s")],
+        }
+    }
+}
 
 /// Takes the measurements.
 pub(crate) fn run(effort: Effort) -> Result<Vec<Row>> {
     let (counts, rounds, seconds): (&[u32], usize, f64) = match effort {
         Effort::Quick => (&[5_000], 3, 0.2),
-        Effort::Full => (&[1, 100, 5_000], 9, 0.5),
+        Effort::Full => (&[1, 100, 5_000], 13, 0.5),
     };
     let mut chains = vec![Chain::build(Between::Routing, 0)?];
     for &count in counts {
@@ -118,26 +132,33 @@ pub(crate) fn run(effort: Effort) -> Result<Vec<Row>> {
             );
         }
     }
-    let mut samples = vec![vec![Vec::new(); MEASURES.len()]; chains.len()];
+    // By chain, measure and figure.
+    let mut samples = vec![Measure::ALL.map(|measure| vec![Vec::new(); measure.figures().len()]); chains.len()];
     for _ in 0..rounds {
-        for (chain, samples) in chains.iter_mut().zip(&mut samples) {
-            let measured = chain
-                .measure(seconds)
-                .with_context(|| format!("the chain {}", chain.name))?;
-            for (samples, value) in samples.iter_mut().zip(measured) {
-                samples.push(value);
+        // One measure of all chains, then the next: what is compared is sampled within seconds.
+        for (nth, measure) in Measure::ALL.into_iter().enumerate() {
+            for (chain, samples) in chains.iter_mut().zip(&mut samples) {
+                let measured = chain
+                    .measure(measure, seconds)
+                    .with_context(|| format!("{measure:?} of the chain {}", chain.name))?;
+                for (samples, figure) in samples[nth].iter_mut().zip(measured) {
+                    samples.push(figure);
+                }
             }
         }
     }
     let mut rows = Vec::new();
-    for (nth, (what, unit)) in MEASURES.into_iter().enumerate() {
-        let plain = &samples[0][nth];
-        for (chain, samples) in chains.iter().zip(&samples) {
-            let mut row = Row::new(format!("chain/{what}/{}", chain.name), unit, Summary::of(&samples[nth]));
-            if chain.name != "routing" {
-                row.compare(&format!("chain/{what}/routing"), &samples[nth], plain);
+    for (nth, measure) in Measure::ALL.into_iter().enumerate() {
+        for (figure, (what, unit)) in measure.figures().iter().enumerate() {
+            let plain = &samples[0][nth][figure];
+            for (chain, samples) in chains.iter().zip(&samples) {
+                let samples = &samples[nth][figure];
+                let mut row = Row::new(format!("chain/{what}/{}", chain.name), unit, Summary::of(samples));
+                if chain.name != "routing" {
+                    row.compare(&format!("chain/{what}/routing"), samples, plain);
+                }
+                rows.push(row);
             }
-            rows.push(row);
         }
     }
     Ok(rows)
@@ -204,19 +225,23 @@ impl Chain {
         })
     }
 
-    /// In the order of [`MEASURES`].
-    fn measure(&mut self, seconds: f64) -> Result<[f64; MEASURES.len()]> {
+    /// In the order of [`Measure::figures`].
+    fn measure(&mut self, measure: Measure, seconds: f64) -> Result<Vec<f64>> {
         let Self { lab, target, ports, .. } = self;
         let at = |port| SocketAddr::from((*target, port));
         // Client and server never share a processor, or answers would come four times as quickly now and then.
-        let [connections, p50, p99, bulk] = lab.client.enter(|| {
-            cpu::pin(0)?;
-            let connections = traffic::connections(at(ports.echo), seconds)?;
-            let [p50, p99] = traffic::latency(at(ports.echo), seconds)?;
-            anyhow::Ok([connections, p50, p99, traffic::bulk(at(ports.sink), seconds)?])
-        })?;
-        let datagrams = self.sender.rate(&self.lab, seconds)?;
-        Ok([connections, p50, p99, bulk, datagrams])
+        let from_client = |sample: &(dyn Fn() -> Result<Vec<f64>> + Sync)| {
+            lab.client.enter(|| {
+                cpu::pin(0)?;
+                sample()
+            })
+        };
+        match measure {
+            Measure::Connections => from_client(&|| Ok(vec![traffic::connections(at(ports.echo), seconds)?])),
+            Measure::Latency => from_client(&|| Ok(traffic::latency(at(ports.echo), seconds)?.to_vec())),
+            Measure::Bulk => from_client(&|| Ok(vec![traffic::bulk(at(ports.sink), seconds)?])),
+            Measure::Datagrams => Ok(vec![self.sender.rate(lab, seconds)?]),
+        }
     }
 }
 
