@@ -7,11 +7,13 @@
 //!
 //! No access here orders any other. The daemon waits between its steps until no program runs that has begun earlier.
 
-use core::cell::UnsafeCell;
 #[cfg(target_has_atomic = "64")]
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::abi::{Address, FlowKey, GOLDEN};
+use crate::{
+    abi::{Address, FlowKey, GOLDEN},
+    flow::Live,
+};
 
 /// Hashes that are told apart. With 65 536 connections, the half of what `flows_` holds by default, 6 of 100 keys that are not
 /// there pass for ones that are, and cost the lookup; with half a million 39.
@@ -20,24 +22,26 @@ const HASHES: u32 = 1 << 21;
 const GENERATIONS: u32 = 2;
 /// Hashes whose bits share a word.
 const HASHES_PER_WORD: u32 = u64::BITS / GENERATIONS;
+/// Words of all hashes.
+const WORDS: usize = (HASHES / HASHES_PER_WORD) as usize;
 
 /// Value of `flow_filter`, at index 0. Both families share it; all processors and the daemon use it at once.
 #[repr(C)]
 pub struct Filter {
     /// The generation to read.
-    generation: Word,
+    generation: u64,
     /// The rest of the cache line: what is read with each connection is not next to what changes.
     reserved: [u64; 7],
     /// The bits of each hash, side by side.
-    words: [Word; (HASHES / HASHES_PER_WORD) as usize],
+    words: [u64; WORDS],
 }
 
-impl Filter {
+impl Live<Filter> {
     /// Whether the table may hold the key. False is certain.
     #[inline(always)]
     pub fn may_hold<A: Address>(&self, key: &FlowKey<A>) -> bool {
-        let (word, bit) = place(key);
-        self.words[word].get() >> bit >> (self.generation.get() & 1) & 1 != 0
+        let (index, bit) = place(key);
+        self.word(index).get() >> bit >> (self.generation().get() & 1) & 1 != 0
     }
 
     /// Adds a key, before the table gets it.
@@ -48,24 +52,36 @@ impl Filter {
 
     #[inline(always)]
     fn set<A: Address>(&self, key: &FlowKey<A>, bits: u64) {
-        let (word, bit) = place(key);
-        let (word, bits) = (&self.words[word], bits << bit);
+        let (index, bit) = place(key);
+        let (word, bits) = (self.word(index), bits << bit);
         // Who connects has mostly connected before: a look leaves the line to the other processors.
         if word.get() & bits != bits {
             word.or(bits);
         }
     }
+
+    #[inline(always)]
+    fn generation(&self) -> Word {
+        // SAFETY: within the filter.
+        Word(unsafe { &raw mut (*self.as_ptr()).generation })
+    }
+
+    #[inline(always)]
+    fn word(&self, index: usize) -> Word {
+        // SAFETY: within the filter, as the index is checked.
+        Word(unsafe { &raw mut (*self.as_ptr()).words[index] })
+    }
 }
 
 #[cfg(target_has_atomic = "64")]
-impl Filter {
+impl Live<Filter> {
     /// Empties the generation that is not read. Programs that begin after that add their keys to it too.
     pub fn renew(&self) -> Renewal<'_> {
         /// The first generation's bit of each hash.
         const FIRST: u64 = 0x5555_5555_5555_5555;
-        let current = self.generation.get() & 1;
-        for word in &self.words {
-            word.and(FIRST << current);
+        let current = self.generation().get() & 1;
+        for index in 0..WORDS {
+            self.word(index).and(FIRST << current);
         }
         Renewal {
             filter: self,
@@ -77,7 +93,7 @@ impl Filter {
 /// A generation that is not read yet.
 #[cfg(target_has_atomic = "64")]
 pub struct Renewal<'a> {
-    filter: &'a Filter,
+    filter: &'a Live<Filter>,
     generation: u64,
 }
 
@@ -90,7 +106,7 @@ impl Renewal<'_> {
 
     /// Has it read from now on: all keys have been added.
     pub fn complete(self) {
-        self.filter.generation.set(self.generation);
+        self.filter.generation().set(self.generation);
     }
 }
 
@@ -104,18 +120,14 @@ fn place<A: Address>(key: &FlowKey<A>) -> (usize, u32) {
     ((hash / HASHES_PER_WORD) as usize, hash % HASHES_PER_WORD * GENERATIONS)
 }
 
-/// A word that others change meanwhile, each time in one step.
-#[repr(transparent)]
-struct Word(UnsafeCell<u64>);
-
-// SAFETY: every access below is of the whole word.
-unsafe impl Sync for Word {}
+/// A word of a filter, aligned, that others change meanwhile: each access is one step.
+struct Word(*mut u64);
 
 impl Word {
     #[inline(always)]
     fn get(&self) -> u64 {
-        // SAFETY: aligned, and never borrowed; what `READ_ONCE` is.
-        unsafe { self.0.get().read_volatile() }
+        // SAFETY: as the type says.
+        unsafe { self.0.read_volatile() }
     }
 
     /// Sets bits.
@@ -123,9 +135,9 @@ impl Word {
     #[inline(always)]
     fn or(&self, bits: u64) {
         // rustc holds that the target has no such instruction. It has (Linux 5.12).
-        // SAFETY: aligned, and changed as a whole.
+        // SAFETY: as the type says.
         unsafe {
-            core::arch::asm!("lock *(u64 *)({word} + 0) |= {bits}", word = in(reg) self.0.get(), bits = in(reg) bits);
+            core::arch::asm!("lock *(u64 *)({word} + 0) |= {bits}", word = in(reg) self.0, bits = in(reg) bits);
         }
     }
 }
@@ -146,8 +158,8 @@ impl Word {
     }
 
     fn atomic(&self) -> &AtomicU64 {
-        // SAFETY: aligned, and never borrowed.
-        unsafe { AtomicU64::from_ptr(self.0.get()) }
+        // SAFETY: as the type says.
+        unsafe { AtomicU64::from_ptr(self.0) }
     }
 }
 
@@ -159,7 +171,7 @@ mod tests {
     use crate::abi::{Protocol, V4Addr, V6Addr};
 
     /// As the kernel makes it.
-    fn empty() -> Box<Filter> {
+    fn empty() -> Box<Live<Filter>> {
         // SAFETY: zeros are numbers; too large to go over the stack.
         unsafe { Box::from_raw(alloc_zeroed(Layout::new::<Filter>()).cast()) }
     }

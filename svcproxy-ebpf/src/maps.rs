@@ -175,10 +175,16 @@ impl Maps {
         }
     }
 
+    #[inline(always)]
+    fn filter() -> Option<&'static Live<Filter>> {
+        // SAFETY: `Live` has the layout of what it wraps.
+        FLOW_FILTER.get_ptr_mut(0).map(|filter| unsafe { &*filter.cast() })
+    }
+
     /// To be called before `flows_` gets a key.
     #[inline(always)]
     fn expect<A: Address>(key: &FlowKey<A>) {
-        if let Some(filter) = FLOW_FILTER.get(0) {
+        if let Some(filter) = Self::filter() {
             filter.add(key);
         }
     }
@@ -211,7 +217,7 @@ macro_rules! tables {
 
             #[inline(always)]
             fn may_hold(&self, key: &FlowKey<$address>) -> bool {
-                FLOW_FILTER.get(0).is_none_or(|filter| filter.may_hold(key))
+                Self::filter().is_none_or(|filter| filter.may_hold(key))
             }
 
             #[inline(always)]

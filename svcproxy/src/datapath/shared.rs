@@ -10,7 +10,7 @@ use rustix::{
     mm::{MapFlags, ProtFlags, mmap, munmap},
     param::page_size,
 };
-use svcproxy_common::filter::Filter;
+use svcproxy_common::{filter::Filter, flow::Live};
 
 use super::DatapathError;
 
@@ -114,10 +114,9 @@ impl<T: Number> Window<T> {
 
 impl Window<u64> {
     /// The filter that these numbers are, as the programs have it.
-    pub(super) fn filter(&self) -> &Filter {
+    pub(super) fn filter(&self) -> &Live<Filter> {
         assert_eq!(self.numbers, 0..(size_of::<Filter>() / size_of::<u64>()) as u32);
-        // SAFETY: all of it is mapped, from the beginning of a page on, and its own accesses are made for others to write it
-        // too.
+        // SAFETY: all of it is mapped, from the beginning of a page on; `Live` has the layout of what it wraps.
         unsafe { self.memory.cast().as_ref() }
     }
 }
