@@ -93,8 +93,7 @@ fn slot<A: Address>(tables: &impl Tables<A>, set: &EndpointSet, hash: u64) -> Re
 /// Hash of a connection, the same on every node: a lost entry finds its endpoint again.
 #[inline(always)]
 fn hash<A: Address>(key: &FlowKey<A>) -> u64 {
-    let ports = u64::from(key.src_port) << 48 | u64::from(key.dst_port) << 32 | key.protocol as u64;
-    mix(mix(mix(0, key.src.bits()), key.dst.bits()), ports)
+    mix(mix(mix(0, key.src.bits()), key.dst.bits()), key.ports_and_protocol())
 }
 
 /// One of `count` ports from `first` on for a connection that cannot keep its client's: another for each turn.

@@ -110,13 +110,13 @@ impl Renewal<'_> {
     }
 }
 
-/// Where the bits of a key are: the index of their word, and the place of the first in there.
+/// Where the bits of a key are: the index of their word, and the place of the first in there. One round for each part of the
+/// key does here; the hash that chooses endpoints takes two.
 #[inline(always)]
 fn place<A: Address>(key: &FlowKey<A>) -> (usize, u32) {
     let mix = |hash: u64, part: u64| (hash ^ hash >> 32 ^ part).wrapping_mul(GOLDEN);
-    let ports = u64::from(key.src_port) << 48 | u64::from(key.dst_port) << 32 | key.protocol as u64;
-    let hash = mix(mix(mix(0, key.src.bits()), key.dst.bits()), ports) >> (u64::BITS - HASHES.ilog2());
-    let hash = hash as u32;
+    let hash = mix(mix(mix(0, key.src.bits()), key.dst.bits()), key.ports_and_protocol());
+    let hash = (hash >> (u64::BITS - HASHES.ilog2())) as u32;
     ((hash / HASHES_PER_WORD) as usize, hash % HASHES_PER_WORD * GENERATIONS)
 }
 

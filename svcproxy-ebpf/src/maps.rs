@@ -8,9 +8,9 @@ use aya_ebpf::{
 use svcproxy_common::{
     Opening, Reason, Table, Tables, Verdict,
     abi::{
-        Address, AffinityEntry, AffinityKey, Backend, BackendKey, Config, Delivery, FlowEntry, FlowKey, FragmentKey,
-        FragmentPorts, Interface, Layout, Network, NetworkAddress, ServiceEntry, ServiceKey, SlotPair, SocketKey,
-        SocketPeer, SourceRange, V4Addr, V6Addr,
+        Address as _, AffinityEntry, AffinityKey, Backend, BackendKey, Config, Delivery, FlowEntry, FlowKey,
+        FragmentKey, FragmentPorts, Interface, Layout, Network, NetworkAddress, ServiceEntry, ServiceKey, SlotPair,
+        SocketKey, SocketPeer, SourceRange, V4Addr, V6Addr,
     },
     filter::Filter,
     flow::Live,
@@ -175,18 +175,11 @@ impl Maps {
         }
     }
 
+    /// What is told of a key before `flows_` gets it.
     #[inline(always)]
     fn filter() -> Option<&'static Live<Filter>> {
         // SAFETY: `Live` has the layout of what it wraps.
         FLOW_FILTER.get_ptr_mut(0).map(|filter| unsafe { &*filter.cast() })
-    }
-
-    /// To be called before `flows_` gets a key.
-    #[inline(always)]
-    fn expect<A: Address>(key: &FlowKey<A>) {
-        if let Some(filter) = Self::filter() {
-            filter.add(key);
-        }
     }
 
     #[inline(always)]
@@ -224,7 +217,9 @@ macro_rules! tables {
             fn set_flow(&self, table: Table, key: &FlowKey<$address>, entry: &FlowEntry<$address>) -> bool {
                 match table {
                     Table::Flows => {
-                        Self::expect(key);
+                        if let Some(filter) = Self::filter() {
+                            filter.add(key);
+                        }
                         $flows.insert(key, entry, 0)
                     }
                     Table::Pending => $pending.insert(key, entry, 0),
@@ -236,11 +231,9 @@ macro_rules! tables {
             fn promote_flow(&self, key: &FlowKey<$address>, entry: &Live<FlowEntry<$address>>) -> bool {
                 // SAFETY: the kernel copies the entry from its slot into the new one.
                 let entry = unsafe { &*entry.as_ptr() };
-                Self::expect(key);
-                let inserted = $flows.insert(key, entry, 0).is_ok();
+                let inserted = self.set_flow(Table::Flows, key, entry);
                 if inserted {
-                    // Another processor may have removed it already.
-                    let _ = $pending.remove(key);
+                    self.forget_flow(Table::Pending, key);
                 }
                 inserted
             }

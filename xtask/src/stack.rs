@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use anyhow::{Context, Result, bail, ensure};
 use object::{
     Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SectionIndex, SymbolKind,
-    read::elf::{ElfFile64, ElfSymbol64},
+    read::elf::{ElfFile64, ElfSection64, ElfSymbol64},
 };
 
 /// What a chain of calls may take, in bytes (`MAX_BPF_STACK`, include/linux/filter.h).
@@ -31,7 +31,7 @@ struct Function {
 pub(crate) fn check(bytes: &[u8]) -> Result<()> {
     let functions = functions(bytes)?;
     for place in functions.keys() {
-        let (stack, chain) = deepest(&functions, *place)?;
+        let (stack, chain) = deepest(&functions, *place, 0)?;
         if stack > LIMIT {
             bail!(
                 "{} take {stack} bytes of stack; before Linux 6.9 {LIMIT} are allowed",
@@ -52,31 +52,17 @@ fn functions(bytes: &[u8]) -> Result<HashMap<Place, Function>> {
         let section = file.section_by_index(index)?;
         let code = section.data_range(symbol.address(), symbol.size())?;
         let code = code.context("a function beyond the end of its section")?;
-        let mut calls = Vec::new();
-        for (number, instruction) in instructions(code).enumerate() {
-            if !instruction.calls_function() {
-                continue;
-            }
-            // The linker leaves a call into another section to a relocation.
+        let calls = instructions(code)
+            .enumerate()
+            .filter(|(_, instruction)| instruction.calls_function());
+        let calls = calls.map(|(number, call)| {
             let at = symbol.address() + (number * INSTRUCTION) as u64;
-            let relocation = section.relocations().find(|(offset, _)| *offset == at);
-            let next = (i64::from(instruction.immediate) + 1) * INSTRUCTION as i64;
-            calls.push(match relocation.map(|(_, relocation)| relocation.target()) {
-                Some(RelocationTarget::Symbol(target)) => {
-                    let target = file.symbol_by_index(target)?;
-                    let base = target.section_index().context("a call of what is not in the object")?;
-                    match target.kind() {
-                        SymbolKind::Section => (base, next as u64),
-                        _ => (base, target.address()),
-                    }
-                }
-                _ => (index, at.wrapping_add_signed(next)),
-            });
-        }
+            called(&file, &section, at, call.immediate)
+        });
         let function = Function {
             name: symbol.name()?.to_owned(),
             frame: frame(code),
-            calls,
+            calls: calls.collect::<Result<_>>()?,
         };
         functions.insert((index, symbol.address()), function);
     }
@@ -84,19 +70,36 @@ fn functions(bytes: &[u8]) -> Result<HashMap<Place, Function>> {
     Ok(functions)
 }
 
-/// The chain of calls from a function on that takes the most stack: how much, and its functions.
-fn deepest(functions: &HashMap<Place, Function>, place: Place) -> Result<(u32, Vec<String>)> {
+/// The function that a call `at` an offset of a section is of.
+fn called(file: &ElfFile64<'_>, section: &ElfSection64<'_, '_>, at: u64, immediate: i32) -> Result<Place> {
+    let next = (i64::from(immediate) + 1) * INSTRUCTION as i64;
+    // The linker leaves a call into another section to a relocation.
+    let relocation = section.relocations().find(|(offset, _)| *offset == at);
+    let Some(RelocationTarget::Symbol(target)) = relocation.map(|(_, relocation)| relocation.target()) else {
+        return Ok((section.index(), at.wrapping_add_signed(next)));
+    };
+    let target = file.symbol_by_index(target)?;
+    let base = target.section_index().context("a call of what is not in the object")?;
+    Ok(match target.kind() {
+        SymbolKind::Section => (base, next as u64),
+        _ => (base, target.address()),
+    })
+}
+
+/// The chain of calls from a function on that takes the most stack: how much with what is taken `above` it, and its
+/// functions. It ends where there is no room any more, so a function may well call itself.
+fn deepest(functions: &HashMap<Place, Function>, place: Place, above: u32) -> Result<(u32, Vec<String>)> {
     let function = functions.get(&place).context("a call to where no function begins")?;
-    let mut below = (0, Vec::new());
-    for call in &function.calls {
-        let chain = deepest(functions, *call)?;
-        if chain.0 > below.0 {
-            below = chain;
+    let stack = above + function.frame.max(1).next_multiple_of(UNIT);
+    let mut most = (stack, Vec::new());
+    for call in function.calls.iter().filter(|_| stack <= LIMIT) {
+        let below = deepest(functions, *call, stack)?;
+        if below.0 > most.0 {
+            most = below;
         }
     }
-    let (stack, mut chain) = below;
-    chain.insert(0, format!("{} ({})", function.name, function.frame));
-    Ok((stack + function.frame.max(1).next_multiple_of(UNIT), chain))
+    most.1.insert(0, format!("{} ({})", function.name, function.frame));
+    Ok(most)
 }
 
 /// An instruction (Documentation/bpf/standardization/instruction-set.rst).
@@ -212,10 +215,22 @@ mod tests {
         };
         let functions = [(0, 33, &[1, 2][..]), (1, 64, &[]), (2, 8, &[3]), (3, 40, &[])];
         let functions = HashMap::from(functions.map(function));
-        let (stack, chain) = deepest(&functions, place(0)).unwrap();
+        let (stack, chain) = deepest(&functions, place(0), 0).unwrap();
         assert_eq!(
             (stack, chain.join(" ")),
             (64 + 32 + 64, "f0 (33) f2 (8) f3 (40)".into())
         );
+    }
+
+    #[test]
+    fn a_function_that_calls_itself_takes_more_than_there_is() {
+        let function = Function {
+            name: "f".into(),
+            frame: 8,
+            calls: vec![(SectionIndex(1), 0)],
+        };
+        let place = (SectionIndex(1), 0);
+        let (stack, chain) = deepest(&HashMap::from([(place, function)]), place, 0).unwrap();
+        assert_eq!((stack, chain.len()), (LIMIT + UNIT, 17));
     }
 }

@@ -116,6 +116,12 @@ impl<A> FlowKey<A> {
         // SAFETY: the two fields are four bytes one after the other, aligned to a word as asserted.
         unsafe { (&raw mut self.src_port).cast::<u32>().write(wire::pair(src, dst)) }
     }
+
+    /// All but the addresses in one word, for hashing.
+    #[inline(always)]
+    pub(crate) fn ports_and_protocol(&self) -> u64 {
+        u64::from(self.src_port) << 48 | u64::from(self.dst_port) << 32 | self.protocol as u64
+    }
 }
 
 /// Value of `flows_` and `pending_`: how to rewrite the packet, and all that its way out needs.

@@ -3,7 +3,10 @@
 use std::ops::Range;
 
 use aya::maps::Map;
-use svcproxy_common::filter::{Filter, Renewal};
+use svcproxy_common::{
+    filter::{Filter, Renewal},
+    flow::Live,
+};
 
 use super::{DatapathError, grace, shared::SharedArray};
 
@@ -30,7 +33,9 @@ impl FlowFilter {
         fill: impl FnOnce(&Renewal<'_>) -> Result<T, DatapathError>,
     ) -> Result<T, DatapathError> {
         let window = self.0.window(NUMBERS)?;
-        let renewal = window.filter().renew();
+        // SAFETY: all of a filter is mapped; `Live` has the layout of what it wraps.
+        let filter = unsafe { &*window.first().cast::<Live<Filter>>() };
+        let renewal = filter.renew();
         // Whoever has not added its key to the emptied generation has put it into the table by now.
         grace::wait();
         let filled = fill(&renewal)?;

@@ -10,7 +10,6 @@ use rustix::{
     mm::{MapFlags, ProtFlags, mmap, munmap},
     param::page_size,
 };
-use svcproxy_common::{filter::Filter, flow::Live};
 
 use super::DatapathError;
 
@@ -104,20 +103,16 @@ impl<T: Number> Window<T> {
         unsafe { self.place(index).write_volatile(value) };
     }
 
+    /// Where the first of those that are mapped is; the others follow.
+    pub(super) fn first(&self) -> *mut T {
+        self.place(self.numbers.start)
+    }
+
     /// Where a number is.
     fn place(&self, index: u32) -> *mut T {
         assert!(self.numbers.contains(&index), "number {index} is not mapped");
         // SAFETY: all of `numbers` is mapped, and the mapping begins with `first`.
         unsafe { self.memory.as_ptr().add((index - self.first) as usize) }
-    }
-}
-
-impl Window<u64> {
-    /// The filter that these numbers are, as the programs have it.
-    pub(super) fn filter(&self) -> &Live<Filter> {
-        assert_eq!(self.numbers, 0..(size_of::<Filter>() / size_of::<u64>()) as u32);
-        // SAFETY: all of it is mapped, from the beginning of a page on; `Live` has the layout of what it wraps.
-        unsafe { self.memory.cast().as_ref() }
     }
 }
 
