@@ -10,7 +10,7 @@ impl World {
         scene: &Scene,
         floors: &Floors,
         flows: &[u32],
-        rounds: u32,
+        time: Duration,
         rows: &mut Vec<Row>,
     ) -> Result<()>
     where
@@ -50,8 +50,7 @@ impl World {
                 &mut self.bench,
                 self.empty[hook as usize],
                 &cases,
-                // Once a second a packet of each flow is looked at more closely. With few samples that is the median.
-                rounds * 2,
+                time,
                 &prefix,
             )?);
         }
@@ -64,7 +63,7 @@ impl World {
         hook: Hook,
         scene: &Scene,
         floors: &Floors,
-        rounds: u32,
+        time: Duration,
         rows: &mut Vec<Row>,
     ) -> Result<()>
     where
@@ -118,29 +117,23 @@ impl World {
             },
         });
         let prefix = format!("packets/{}/{}", hook.name(), A::NAME);
-        rows.extend(measure::<A>(bench, self.empty[hook as usize], &cases, rounds, &prefix)?);
+        rows.extend(measure::<A>(bench, self.empty[hook as usize], &cases, time, &prefix)?);
 
-        let mut cases = Vec::new();
+        let (mut requests, mut opened) = (Vec::new(), Vec::new());
         for (proxy, connections) in self.plain.iter().zip(&scene.plain).skip(1) {
-            let new = to(bench, NEW_FLOWS, &|index| service_key(index % proxy.services))?;
-            let services = |what: &str, proxy: &Proxy| format!("{what}/{}", proxy.services);
-            let case = |what: &str, tuples, flags| Case {
-                flags,
-                ..ours(
-                    hook,
-                    &services(what, proxy),
-                    proxy,
-                    tuples,
-                    sent(hook),
-                    Reason::Translated,
-                    &services(what, &self.plain[1]),
-                )
-            };
-            cases.push(case("request", connections.requests.take(FLOWS), ACK));
-            cases.push(case("new", new, SYN));
+            let [name, versus] = [proxy, &self.plain[1]].map(|proxy| proxy.services.to_string());
+            let case = |tuples| ours(hook, &name, proxy, tuples, sent(hook), Reason::Translated, &versus);
+            requests.push(Case {
+                flags: ACK,
+                ..case(connections.requests.take(FLOWS))
+            });
+            opened.push(case(to(bench, NEW_FLOWS, &|index| service_key(index % proxy.services))?));
         }
-        let prefix = format!("{prefix}/services");
-        rows.extend(measure::<A>(bench, self.empty[hook as usize], &cases, rounds, &prefix)?);
+        // Apart from each other: what opens connections empties the caches.
+        for (what, cases) in [("request", requests), ("new", opened)] {
+            let prefix = format!("{prefix}/services/{what}");
+            rows.extend(measure::<A>(bench, self.empty[hook as usize], &cases, time, &prefix)?);
+        }
         Ok(())
     }
 }

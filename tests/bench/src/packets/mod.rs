@@ -8,6 +8,8 @@ mod programs;
 mod proxy;
 mod sample;
 
+use std::time::Duration;
+
 use anyhow::Result;
 use aya::Pod;
 use svcproxy::datapath::Sizes;
@@ -18,7 +20,6 @@ use svcproxy_common::{
 
 use self::{
     ip::Ip,
-    placement::PLACEMENTS,
     proxy::{ACK, AFFINITY, Connections, EMPTY, Proxy, SYN, network, service_key, tuples},
     sample::{Case, measure, passed, sent},
 };
@@ -59,15 +60,16 @@ fn measure_all(effort: Effort) -> Result<Vec<Row>> {
     let ifindex = node::enter()?;
     let mut holder = Bench::load(ifindex, 1, 64, 64)?;
     holder.attach("generate_xdp_v4", "veth0")?;
-    let (flows, services, rounds): (&[u32], &[u32], u32) = match effort {
-        Effort::Quick => (&[1, FLOWS], &[1, 10_000], PLACEMENTS),
-        Effort::Full => (&[1, 1024, FLOWS, 65_536], &[1, 100, 10_000], 5 * PLACEMENTS),
+    let (flows, services, seconds): (&[u32], &[u32], u64) = match effort {
+        Effort::Quick => (&[1, FLOWS], &[1, 10_000], 1),
+        Effort::Full => (&[1, 1024, FLOWS, 65_536], &[1, 100, 10_000], 7),
     };
+    let time = Duration::from_secs(seconds); // of samples that are taken in turn
     let mut rows = Vec::new();
     {
         let mut world = World::new(ifindex, &SIZES, 1 << 22, services)?;
-        world.family::<V4Addr>(flows, true, rounds, &mut rows)?;
-        world.family::<V6Addr>(flows, true, rounds, &mut rows)?;
+        world.family::<V4Addr>(flows, true, time, &mut rows)?;
+        world.family::<V6Addr>(flows, true, time, &mut rows)?;
     }
     if effort == Effort::Full {
         let flows = 1 << 20;
@@ -76,8 +78,8 @@ fn measure_all(effort: Effort) -> Result<Vec<Row>> {
             ..SIZES
         };
         let mut world = World::new(ifindex, &sizes, flows * 5, &[])?;
-        world.family::<V4Addr>(&[flows], false, rounds, &mut rows)?;
-        world.family::<V6Addr>(&[flows], false, rounds, &mut rows)?;
+        world.family::<V4Addr>(&[flows], false, time, &mut rows)?;
+        world.family::<V6Addr>(&[flows], false, time, &mut rows)?;
     }
     Ok(rows)
 }
@@ -134,7 +136,7 @@ impl World {
     }
 
     /// Measures everything of one family at both hooks, at so many flows and, with `others`, what no flow is there for.
-    fn family<A: Ip>(&mut self, flows: &[u32], others: bool, rounds: u32, rows: &mut Vec<Row>) -> Result<()>
+    fn family<A: Ip>(&mut self, flows: &[u32], others: bool, time: Duration, rows: &mut Vec<Row>) -> Result<()>
     where
         FlowKey<A>: Pod,
         FlowEntry<A>: Pod,
@@ -150,9 +152,9 @@ impl World {
         let scene = Scene { plain, masquerade };
         for hook in [Hook::Xdp, Hook::Tc] {
             let floors = self.floors::<A>(hook)?;
-            self.established::<A>(hook, &scene, &floors, flows, rounds, rows)?;
+            self.established::<A>(hook, &scene, &floors, flows, time, rows)?;
             if others {
-                self.others::<A>(hook, &scene, &floors, rounds, rows)?;
+                self.others::<A>(hook, &scene, &floors, time, rows)?;
             }
         }
         Ok(())

@@ -153,7 +153,8 @@ impl Proxy {
             shake(bench, batch, ACK)?;
         }
         let flows = &A::maps(&mut self.datapath.maps).flows;
-        for key in requests.iter().chain(&replies) {
+        // A connection's halves one after the other, which is how they lie in svcproxy's table.
+        for key in requests.iter().zip(&replies).flat_map(<[_; 2]>::from) {
             let entry = flows
                 .get(key, 0)
                 .context("a connection was not established, or evicted")?;

@@ -1,6 +1,9 @@
 //! Samples of several programs in turn, A B C A B C …, so that whatever disturbs the machine disturbs all of them.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use aya::Pod;
@@ -8,7 +11,7 @@ use svcproxy_common::{Reason, abi::FlowKey};
 
 use super::{
     ip::{Ip, frame},
-    placement::{Placed, Target},
+    placement::{PLACEMENTS, Placed, Target},
     programs::{Bench, Hook, Tuples},
     proxy::{ACK, Proxy},
 };
@@ -43,14 +46,14 @@ pub(super) struct Case<'a> {
     pub(super) versus: Option<String>,
 }
 
-/// Samples all cases in turn. `empty` is a program that does nothing.
+/// Samples all cases in turn for so long. `empty` is a program that does nothing.
 ///
 /// What a row says is the time in a program without its generator: as if it were run alone, as `empty` is.
 pub(super) fn measure<A: Ip>(
     bench: &mut Bench,
     empty: Target,
     cases: &[Case<'_>],
-    rounds: u32,
+    time: Duration,
     prefix: &str,
 ) -> Result<Vec<Row>>
 where
@@ -63,7 +66,10 @@ where
     let _alone = cpu::claim()?;
     let (mut alone, mut generator) = (Vec::new(), Vec::new());
     let mut samples = vec![Vec::new(); cases.len()];
-    for round in 0..rounds {
+    let begun = Instant::now();
+    let mut round = 0_u32;
+    // As often in each place.
+    while begun.elapsed() < time || !round.is_multiple_of(PLACEMENTS) {
         let next = round.wrapping_mul(PACKETS);
         let name = format!("empty_{}", hook.name());
         alone.push(bench.run_alone(hook, &name, &frame::<A>(0), PACKETS)?.nanoseconds);
@@ -74,6 +80,7 @@ where
             generator.push(base);
             samples.push(total - base + alone[alone.len() - 1]);
         }
+        round += 1;
     }
     let mut rows = vec![
         Row::new(format!("{prefix}/empty"), "ns", Summary::of(&alone)),
