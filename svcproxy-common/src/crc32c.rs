@@ -18,7 +18,7 @@ static FACTORS: [[u32; 16]; 4] = factors();
 
 /// What to XOR into the checksum of a packet (as a number, not as stored) when its first four bytes, as stored, change
 /// by XOR with `difference` and `rest` bytes follow them.
-#[inline(never)]
+#[inline(always)]
 pub fn delta(difference: u32, rest: u32) -> u32 {
     // The remainder of the four bytes alone: each passes eight steps, which a multiplication by x³² is.
     let mut remainder = multiply(u32::from_le(difference), FACTORS[0][4]);

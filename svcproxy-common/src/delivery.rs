@@ -16,7 +16,7 @@ use crate::{
 /// all the same, and the verifier refuses to read what was never written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Verdict {
-    /// The way to the next hop. A [`Delivery::RESET`] finds the packet untouched.
+    /// The way to the next hop; [`Delivery::RESET`] where the packet is not to be sent but answered.
     pub delivery: Delivery,
     /// The interface; 0 for `ROUTING` and `RESET`.
     pub ifindex: u32,
@@ -28,6 +28,12 @@ impl Verdict {
         delivery: Delivery::ROUTING,
         ifindex: 0,
     };
+
+    /// Whether the program sends the packet itself.
+    #[inline(always)]
+    pub fn sends(self) -> bool {
+        self.delivery != Delivery::ROUTING
+    }
 }
 
 /// What a program does with the packets of `entry` whose IP header is at `offset`. Sends when it can; one that has been

@@ -20,8 +20,6 @@ pub struct Datagram {
     pub transport: usize,
     /// Length of the transport header and what follows it, bytes.
     pub length: u32,
-    /// TTL or hop limit.
-    pub ttl: u8,
     /// Which piece of a fragmented datagram it is.
     pub piece: Piece,
     /// Identification, for fragments.
@@ -124,12 +122,21 @@ impl Family for V4 {
     #[inline(always)]
     fn read<P: Packet>(packet: &P, header: &Ipv4, offset: usize) -> Result<Datagram, Reason> {
         const MORE_FRAGMENTS: u16 = 0x2000_u16.to_be();
+        const WITHOUT_OPTIONS: u8 = 0x45; // version, and length in words
 
-        let version_ihl = header.version_ihl.get();
-        let header_len = usize::from(version_ihl & 0xf) * 4;
-        if version_ihl >> 4 != 4 || header_len < Ipv4Hdr::LEN {
-            return Err(Reason::Malformed);
-        }
+        let header_len = match header.version_ihl.get() {
+            WITHOUT_OPTIONS if P::PLAIN => Ipv4Hdr::LEN,
+            version_ihl => {
+                let header_len = usize::from(version_ihl & 0xf) * 4;
+                if version_ihl >> 4 != 4 || header_len < Ipv4Hdr::LEN {
+                    return Err(Reason::Malformed);
+                }
+                if P::PLAIN {
+                    return Err(Reason::NotPlain);
+                }
+                header_len
+            }
+        };
         let length = match u16::from_be(header.total_length.get()) {
             0 => packet.frame_len().wrapping_sub(offset as u32), // a GSO packet beyond 64 kB (BIG TCP, Linux 6.3)
             length => length.into(),
@@ -139,7 +146,6 @@ impl Family for V4 {
             protocol: header.protocol.get(),
             transport: offset + header_len,
             length: length.checked_sub(header_len as u32).ok_or(Reason::Malformed)?,
-            ttl: Self::hops(header),
             piece: Piece::new(fragment & FRAGMENT_OFFSET, fragment & MORE_FRAGMENTS != 0),
             identification: header.identification.get().into(),
         })
@@ -185,13 +191,13 @@ impl Family for V4 {
     fn rewrite(header: &Ipv4, src: V4Addr, dst: V4Addr, address_delta: u16, hop: bool) -> u16 {
         header.src.set(src);
         header.dst.set(dst);
-        let mut delta = address_delta;
+        let mut deltas = u32::from(address_delta);
         if hop {
             // TTL is the first byte of its 16-bit word: one less is 0x0100 less in network order.
-            delta = checksum::combine(delta, !0x0100_u16.to_be());
+            deltas += u32::from(!0x0100_u16.to_be());
             header.ttl.set(header.ttl.get().wrapping_sub(1));
         }
-        header.checksum.set(checksum::update(header.checksum.get(), delta));
+        header.checksum.set(checksum::update(header.checksum.get(), deltas));
         0 // its own checksum makes up for it
     }
 }
@@ -215,7 +221,6 @@ impl Family for V6 {
             protocol: next_header,
             transport: offset + Ipv6Hdr::LEN,
             length,
-            ttl: Self::hops(header),
             piece: Piece::Whole,
             identification: 0,
         };

@@ -62,7 +62,7 @@ where
     if F::hops(outer) <= 1 || verdict.delivery == Delivery::RESET {
         verdict = Verdict::ROUTE; // nobody is told that an error has ended here
     }
-    if verdict != Verdict::ROUTE {
+    if verdict.sends() {
         delivery::address(packet, entry)?;
     }
 
@@ -76,8 +76,7 @@ where
     // The error itself: to the one who sent that packet, from the address it knows if its peer is the sender.
     let sender = if router == key.src { entry.src() } else { router };
     let outer_delta = checksum::delta(router.sum() + receiver.sum(), sender.sum() + entry.dst().sum());
-    let sent = verdict != Verdict::ROUTE;
-    let mut changed = F::rewrite(outer, sender, entry.dst(), outer_delta, sent);
+    let mut changed = F::rewrite(outer, sender, entry.dst(), outer_delta, verdict.sends());
 
     // An IPv4 header with its own checksum sums up to the same before and after. IPv6 addresses, the quoted ones and
     // those of the pseudo-header, count, and this checksum makes up for them.
@@ -87,7 +86,7 @@ where
         changed = checksum::combine(changed, checksum::inverse(outer_delta));
     }
     packet.add_to_sum(changed);
-    icmp.checksum.set(checksum::update(icmp.checksum.get(), delta));
+    icmp.checksum.set(checksum::update(icmp.checksum.get(), delta.into()));
     Ok(verdict)
 }
 

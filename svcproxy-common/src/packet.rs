@@ -1,10 +1,11 @@
 //! The packet as the decision code sees it: what each hook (XDP, tc, a host test) must provide.
 
 use crate::{
-    Reason, SocketTuple, Tables,
+    Reason, SocketTuple, Tables, Verdict,
     abi::{Address, FlowKey, Protocol},
     checksum,
     connection::{self, Attended},
+    crc32c,
     flow::{NextHop, TcpFlags},
     wire::{Be16, Wire},
 };
@@ -19,6 +20,9 @@ pub trait Packet {
     /// program. The kernel's verifier follows every combination of headers into all that comes after; those of every
     /// protocol are more than it takes, and packets pay for what they do not use.
     const PLAIN: bool;
+
+    /// What a program returns for a packet that it has sent on its way.
+    type Sent;
 
     /// The same value, of which the kernel's verifier knows nothing any more: packets that differ in nothing else are one
     /// case to it from here on.
@@ -87,9 +91,18 @@ pub trait Packet {
         connection::open(self, tables, key, now, ended)
     }
 
+    /// [`crc32c::delta`], as this hook calls it.
+    #[inline(always)]
+    fn crc32c_delta(&self, difference: u32, rest: u32) -> u32 {
+        crc32c::delta(difference, rest)
+    }
+
     /// Changes a transport checksum, `field` at `offset` bytes. The last change made to a packet: on tc every view
     /// ends here. False when the kernel refuses.
     fn fix_checksum(&self, field: &Be16, offset: usize, change: ChecksumChange) -> bool;
+
+    /// Sends the packet on its way, once it is translated. Never by [`Delivery::RESET`](crate::abi::Delivery::RESET).
+    fn send(&self, verdict: Verdict) -> Self::Sent;
 }
 
 /// What the kernel's routing says about a packet.
@@ -117,7 +130,7 @@ impl ChecksumChange {
     /// The checksum after the change, for hooks that write it themselves.
     #[inline(always)]
     pub fn apply(self, field: u16) -> u16 {
-        match checksum::update(field, checksum::combine(self.address_delta, self.port_delta)) {
+        match checksum::update(field, u32::from(self.address_delta) + u32::from(self.port_delta)) {
             0 if self.udp => 0xffff,
             updated => updated,
         }

@@ -20,7 +20,7 @@ use crate::{
 
 /// Translates a frame that belongs to a connection through a Service.
 #[inline(always)]
-pub fn process<P, T>(packet: &P, tables: &T) -> Result<Verdict, Reason>
+pub fn process<P, T>(packet: &P, tables: &T) -> Result<P::Sent, Reason>
 where
     P: Packet,
     T: Tables<V4Addr> + Tables<V6Addr>,
@@ -55,7 +55,7 @@ where
 
 /// Translates the IP packet at `offset`.
 #[inline(always)]
-fn translate<F, P, T>(packet: &P, tables: &T, offset: usize) -> Result<Verdict, Reason>
+fn translate<F, P, T>(packet: &P, tables: &T, offset: usize) -> Result<P::Sent, Reason>
 where
     F: Family,
     P: Packet,
@@ -63,20 +63,21 @@ where
 {
     let header: &F::Header = packet.at(offset).ok_or(Reason::Truncated)?;
     let datagram = F::read(packet, header, offset)?.settled(packet);
+    let protocol = transport::protocol(datagram.protocol);
     let mut key = FlowKey {
         src: F::src(header),
         dst: F::dst(header),
         src_port: 0,
         dst_port: 0,
-        protocol: transport::protocol(datagram.protocol),
+        protocol,
     };
-    if P::PLAIN && (datagram.piece != Piece::Whole || key.protocol == Protocol::SCTP || datagram.protocol == F::ICMP) {
+    if P::PLAIN && (datagram.piece != Piece::Whole || protocol == Protocol::SCTP || datagram.protocol == F::ICMP) {
         return Err(Reason::NotPlain);
     }
-    if key.protocol == Protocol::ANY {
+    if protocol == Protocol::ANY {
         return other::<F, P, T>(packet, tables, offset, &datagram, &key);
     }
-    let transport = Transport::read(packet, &datagram, key.protocol)?;
+    let transport = Transport::read(packet, &datagram, protocol)?;
     key.set_ports(transport.ports);
     match datagram.piece {
         Piece::Whole => {}
@@ -141,22 +142,22 @@ where
     let mut verdict = delivery::verdict(packet, entry, offset, attended);
     if verdict.delivery == Delivery::RESET {
         entry.set_state(FlowState::CLOSING); // a SYN begins anew
-        return Ok(verdict);
+        return Err(Reason::EndpointUnreachable);
     }
-    if verdict != Verdict::ROUTE {
+    if verdict.sends() {
         if !fits(packet, headers, datagram.length, &transport, entry.mtu()) {
             if !F::may_fragment(header) {
                 packet.note_mtu(entry.mtu());
                 return Err(Reason::TooBig);
             }
             verdict = Verdict::ROUTE;
-        } else if datagram.ttl <= 1 {
+        } else if F::hops(header) <= 1 {
             return Err(Reason::TtlExpired);
         } else {
             delivery::address(packet, entry)?;
         }
     }
-    let send = verdict != Verdict::ROUTE;
+    let send = verdict.sends();
     let change = ChecksumChange {
         address_delta: entry.address_delta(),
         port_delta: entry.port_delta(),
@@ -165,7 +166,7 @@ where
     packet.add_to_sum(F::rewrite(header, entry.src(), entry.dst(), change.address_delta, send));
     let ports = (entry.src_port(), entry.dst_port());
     transport.rewrite(packet, ports, key.protocol, datagram.length, change)?;
-    Ok(verdict)
+    Ok(packet.send(verdict))
 }
 
 /// Whether the packet, or each it will be cut into, is within the next hop's MTU. `headers` are those of IP, `length` is what follows them.
@@ -187,17 +188,17 @@ fn other<F, P, T>(
     offset: usize,
     datagram: &Datagram,
     key: &FlowKey<F::Address>,
-) -> Result<Verdict, Reason>
+) -> Result<P::Sent, Reason>
 where
     F: Family,
     P: Packet,
     T: Tables<F::Address>,
 {
     let mut reason = Reason::OtherProtocol;
-    if datagram.protocol == F::ICMP && datagram.piece != Piece::Later {
+    if !P::PLAIN && datagram.protocol == F::ICMP && datagram.piece != Piece::Later {
         let (offset, transport) = (offset as u32, datagram.transport as u32);
         match icmp::translate::<F, P, T>(packet, tables, offset, transport, datagram.length) {
-            Ok(verdict) => return Ok(verdict),
+            Ok(verdict) => return Ok(packet.send(verdict)),
             Err(error) => reason = error,
         }
     }

@@ -7,7 +7,6 @@ use network_types::ip::IpProto;
 use crate::{
     ChecksumChange, Packet, Reason,
     abi::Protocol,
-    crc32c,
     family::{Datagram, Piece},
     flow::TcpFlags,
     wire::{self, Be16, Be32, Ports, Sctp, Tcp, Udp},
@@ -135,6 +134,6 @@ fn fix_sctp<P: Packet>(packet: &P, offset: u32, difference: u32, rest: u32) -> R
         return Ok(());
     }
     let field: &Be32 = packet.at(offset as usize & 0x3fff).ok_or(Reason::RewriteFailed)?;
-    field.set((u32::from_le(field.get()) ^ crc32c::delta(difference, rest)).to_le());
+    field.set((u32::from_le(field.get()) ^ packet.crc32c_delta(difference, rest)).to_le());
     Ok(())
 }

@@ -2,6 +2,8 @@
 //! parameters' types allow, and then believes every call of it (Linux 5.6). Any other function it follows again from each
 //! state of its caller, and what comes after the call again for each way through the function.
 //!
+//! They are cold: LLVM then gives registers to the packets of connections that are there.
+//!
 //! The types are what BTF says: the context, pointers to values, numbers; what comes back is a number. To the verifier a
 //! pointer may be null. Names are those of symbols, and so of functions in `bpftool prog dump`.
 
@@ -13,6 +15,7 @@ use svcproxy_common::{
     Reason,
     abi::{FlowKey, V4Addr, V6Addr},
     connection::{self, Attended},
+    crc32c,
     flow::TcpFlags,
     ports,
 };
@@ -55,6 +58,7 @@ macro_rules! steps {
     ($address:ty: $choose:ident, $is_vacant:ident) => {
         /// [`connection::choose`]
         #[unsafe(no_mangle)]
+        #[cold]
         #[inline(never)]
         pub(crate) extern "C" fn $choose(key: *const FlowKey<$address>, now: u32) -> Reason {
             // SAFETY: null, or what the verifier has found to be readable.
@@ -66,6 +70,7 @@ macro_rules! steps {
 
         /// [`ports::is_vacant`]
         #[unsafe(no_mangle)]
+        #[cold]
         #[inline(never)]
         pub(crate) extern "C" fn $is_vacant(
             reply_key: *const FlowKey<$address>,
@@ -82,6 +87,7 @@ macro_rules! steps {
     ($address:ty, $raw:ty, $context:ty, $packet:ty: $attend:ident, $open:ident) => {
         /// [`connection::attend`]
         #[unsafe(no_mangle)]
+        #[cold]
         #[inline(never)]
         pub(crate) extern "C" fn $attend(
             ctx: *mut $raw,
@@ -107,6 +113,7 @@ macro_rules! steps {
 
         /// [`connection::open`]
         #[unsafe(no_mangle)]
+        #[cold]
         #[inline(never)]
         pub(crate) extern "C" fn $open(ctx: *mut $raw, key: *const FlowKey<$address>, now: u32, ended: bool) -> Reason {
             // SAFETY: as above.
@@ -126,10 +133,19 @@ steps!(V6Addr, xdp_md, XdpContext, XdpPacket<'_>: attend_v6_xdp, open_v6_xdp);
 steps!(V4Addr, __sk_buff, TcContext, TcPacket<'_, true, true>: attend_v4_tc, open_v4_tc);
 steps!(V6Addr, __sk_buff, TcContext, TcPacket<'_, true, true>: attend_v6_tc, open_v6_tc);
 
+/// [`crc32c::delta`]
+#[unsafe(no_mangle)]
+#[cold]
+#[inline(never)]
+pub(crate) extern "C" fn crc32c_delta(difference: u32, rest: u32) -> u32 {
+    crc32c::delta(difference, rest)
+}
+
 macro_rules! ask {
     ($ask:ident, $raw:ty) => {
         /// [`fib::ask`]
         #[unsafe(no_mangle)]
+        #[cold]
         #[inline(never)]
         pub(crate) extern "C" fn $ask(ctx: *mut $raw, answer: *mut Answer) -> u32 {
             // SAFETY: null, or this CPU's own place.

@@ -6,11 +6,11 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use svcproxy_common::{
-    Opening, Reason, Table, Tables, Verdict,
+    Opening, Reason, Table, Tables,
     abi::{
-        Address as _, AffinityEntry, AffinityKey, Backend, BackendKey, Config, Delivery, FlowEntry, FlowKey,
-        FragmentKey, FragmentPorts, Interface, Layout, Network, NetworkAddress, ServiceEntry, ServiceKey, SlotPair,
-        SocketKey, SocketPeer, SourceRange, V4Addr, V6Addr,
+        Address as _, AffinityEntry, AffinityKey, Backend, BackendKey, Config, FlowEntry, FlowKey, FragmentKey,
+        FragmentPorts, Interface, Layout, Network, NetworkAddress, ServiceEntry, ServiceKey, SlotPair, SocketKey,
+        SocketPeer, SourceRange, V4Addr, V6Addr,
     },
     filter::Filter,
     flow::Live,
@@ -151,9 +151,8 @@ pub(crate) struct Maps;
 impl Maps {
     /// Counts an outcome; every packet passes here once.
     #[inline(always)]
-    pub(crate) fn counted(outcome: Result<Verdict, Reason>) -> Result<Verdict, Reason> {
+    pub(crate) fn counted<T>(outcome: Result<T, Reason>) -> Result<T, Reason> {
         match outcome {
-            Ok(verdict) if verdict.delivery == Delivery::RESET => Self::count(Reason::EndpointUnreachable),
             Ok(_) => Self::count(Reason::Translated),
             Err(reason) => Self::count(reason),
         }

@@ -82,7 +82,7 @@ fn turn<F: Answer>(ctx: &TcContext) -> Option<()> {
         + u32::from(u16::from_be_bytes([((LENGTH / 4) << 4) as u8, RST]).to_be());
     let new = !checksum::fold(words + answer::pseudo_header(TCP, service, client, LENGTH));
     let length_delta = checksum::delta(old_length.to_be().into(), LENGTH.to_be().into());
-    let rest_delta = checksum::combine(!new, checksum::update(old, length_delta));
+    let rest_delta = checksum::combine(!new, checksum::update(old, length_delta.into()));
     let offset = (transport + offset_of!(Tcp, checksum)) as u32;
     for (delta, flags) in [(length_delta, BPF_F_PSEUDO_HDR.into()), (rest_delta, 0)] {
         // SAFETY: the skb of the running program; the helper checks the offset. Length 0: the value is the difference.

@@ -36,16 +36,13 @@ pub(crate) struct TcPacket<'a, const IN: bool, const PLAIN: bool> {
     frame: Frame,
 }
 
-/// Runs the decision code on an skb and turns its verdict into tc's. What is not ours is left to the next program
+/// Runs the decision code on an skb. What is not ours is left to the next program
 /// (`TCX_NEXT`), as is what the kernel shall route.
 #[inline(always)]
 pub(crate) fn run<const IN: bool, const PLAIN: bool>(ctx: &TcContext) -> i32 {
     match Maps::counted(translate::<IN, PLAIN>(ctx)) {
-        Ok(Verdict { delivery, ifindex }) => match delivery {
-            Delivery::ROUTING => TC_ACT_UNSPEC,
-            Delivery::RESET => reset::reset(ctx),
-            delivery => send(ifindex, delivery as u32),
-        },
+        Ok(action) => action,
+        Err(Reason::EndpointUnreachable) => reset::reset(ctx),
         Err(Reason::TooBig) => reject::too_big(ctx),
         Err(Reason::Fragment | Reason::Reordered) if IN && !PLAIN => defer(ctx, Successor::Reorder),
         Err(reason) => match reason.fate() {
@@ -98,7 +95,7 @@ pub(crate) fn defer(ctx: &TcContext, successor: Successor) -> i32 {
 }
 
 #[inline(always)]
-fn translate<const IN: bool, const PLAIN: bool>(ctx: &TcContext) -> Result<Verdict, Reason> {
+fn translate<const IN: bool, const PLAIN: bool>(ctx: &TcContext) -> Result<i32, Reason> {
     if IN && !PLAIN {
         reorder::comes_again(ctx);
     }
@@ -142,6 +139,8 @@ impl<const IN: bool, const PLAIN: bool> Packet for TcPacket<'_, IN, PLAIN> {
     const ROUTED: bool = !IN;
     const PLAIN: bool = PLAIN;
 
+    type Sent = i32;
+
     #[inline(always)]
     fn opaque<T: Copy>(&self, value: T) -> T {
         if PLAIN { value } else { Maps::opaque(value) }
@@ -149,7 +148,10 @@ impl<const IN: bool, const PLAIN: bool> Packet for TcPacket<'_, IN, PLAIN> {
 
     #[inline(always)]
     fn at<T: Wire>(&self, offset: usize) -> Option<&T> {
-        self.frame.at(offset)
+        match PLAIN {
+            true => self.frame.at_constant(offset),
+            false => self.frame.at(offset),
+        }
     }
 
     #[inline(always)]
@@ -223,6 +225,11 @@ impl<const IN: bool, const PLAIN: bool> Packet for TcPacket<'_, IN, PLAIN> {
     }
 
     #[inline(always)]
+    fn crc32c_delta(&self, difference: u32, rest: u32) -> u32 {
+        global::crc32c_delta(difference, rest)
+    }
+
+    #[inline(always)]
     fn fix_checksum(&self, field: &Be16, offset: usize, change: ChecksumChange) -> bool {
         let udp = if change.udp { BPF_F_MARK_MANGLED_0.into() } else { 0 };
         // A length of 0 in the flags means that the value is the difference itself.
@@ -248,7 +255,7 @@ impl<const IN: bool, const PLAIN: bool> Packet for TcPacket<'_, IN, PLAIN> {
             return false;
         };
         let after = field.get();
-        if checksum::is_equal(after, checksum::update(before, change.address_delta)) {
+        if checksum::is_equal(after, checksum::update(before, change.address_delta.into())) {
             let ports = ChecksumChange {
                 address_delta: 0,
                 ..change
@@ -256,5 +263,13 @@ impl<const IN: bool, const PLAIN: bool> Packet for TcPacket<'_, IN, PLAIN> {
             field.set(ports.apply(after));
         }
         true
+    }
+
+    #[inline(always)]
+    fn send(&self, Verdict { delivery, ifindex }: Verdict) -> i32 {
+        match delivery {
+            Delivery::ROUTING => TC_ACT_UNSPEC,
+            delivery => send(ifindex, delivery as u32),
+        }
     }
 }

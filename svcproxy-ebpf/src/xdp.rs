@@ -45,23 +45,15 @@ pub(crate) struct XdpPacket<'a> {
     frame: Frame,
 }
 
-/// Runs the decision code on a frame and turns its verdict into XDP's.
+/// Runs the decision code on a frame.
 #[inline(always)]
 pub(crate) fn run(ctx: &XdpContext) -> u32 {
     let outcome = match process(&XdpPacket::new(ctx), &Maps) {
-        // tc answers, and counts.
-        Ok(verdict) if verdict.delivery == Delivery::RESET => Err(Reason::NotPlain),
-        Err(reason) if reason.fate() == Fate::Reject => Err(Reason::NotPlain),
+        Err(reason) if reason.fate() == Fate::Reject => Err(Reason::NotPlain), // tc answers, and counts
         outcome => outcome,
     };
     match Maps::counted(outcome) {
-        Ok(Verdict { delivery, ifindex }) => match delivery {
-            Delivery::ROUTING => xdp_action::XDP_PASS,
-            Delivery::XDP if ifindex as usize == ctx.ingress_ifindex() => xdp_action::XDP_TX,
-            // SAFETY: the helper takes two numbers; a bad one makes the kernel drop the frame.
-            Delivery::XDP => (unsafe { bpf_redirect(ifindex, 0) }) as u32,
-            delivery => leave_to_tc(ctx, ifindex, delivery),
-        },
+        Ok(action) => action,
         Err(reason) => match reason.fate() {
             Fate::Pass => xdp_action::XDP_PASS,
             Fate::Defer | Fate::Reject => leave_to_tc(ctx, 0, Delivery::ROUTING),
@@ -102,6 +94,8 @@ impl Packet for XdpPacket<'_> {
     const ROUTED: bool = false;
     const PLAIN: bool = true;
 
+    type Sent = u32;
+
     #[inline(always)]
     fn opaque<T: Copy>(&self, value: T) -> T {
         value // plain packets are few cases
@@ -109,7 +103,7 @@ impl Packet for XdpPacket<'_> {
 
     #[inline(always)]
     fn at<T: Wire>(&self, offset: usize) -> Option<&T> {
-        self.frame.at(offset)
+        self.frame.at_constant(offset) // of plain packets all are
     }
 
     #[inline(always)]
@@ -171,5 +165,16 @@ impl Packet for XdpPacket<'_> {
     fn fix_checksum(&self, field: &Be16, _offset: usize, change: ChecksumChange) -> bool {
         field.set(change.apply(field.get()));
         true
+    }
+
+    #[inline(always)]
+    fn send(&self, Verdict { delivery, ifindex }: Verdict) -> u32 {
+        match delivery {
+            Delivery::ROUTING => xdp_action::XDP_PASS,
+            Delivery::XDP if ifindex as usize == self.ctx.ingress_ifindex() => xdp_action::XDP_TX,
+            // SAFETY: the helper takes two numbers; a bad one makes the kernel drop the frame.
+            Delivery::XDP => (unsafe { bpf_redirect(ifindex, 0) }) as u32,
+            delivery => leave_to_tc(self.ctx, ifindex, delivery),
+        }
     }
 }

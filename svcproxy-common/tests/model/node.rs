@@ -206,14 +206,10 @@ impl Node {
     pub fn run_once<H: Hook>(&self, bytes: &[u8], segment_payload: u32) -> Outcome {
         let packet = HostPacket::<H>::new(bytes, segment_payload, self);
         let verdict = match process(&packet, &self.tables) {
-            Ok(verdict) if verdict.delivery == Delivery::RESET && !H::ANSWERS => Err(Reason::NotPlain),
             Err(reason) if reason.fate() == Fate::Reject && !H::ANSWERS => Err(Reason::NotPlain),
             verdict => verdict,
         };
-        let reason = match verdict {
-            Ok(verdict) if verdict.delivery == Delivery::RESET => Reason::EndpointUnreachable,
-            verdict => verdict.err().unwrap_or(Reason::Translated),
-        };
+        let reason = verdict.err().unwrap_or(Reason::Translated);
         let mut counts = self.reasons.get();
         counts[reason as usize] += 1;
         self.reasons.set(counts);

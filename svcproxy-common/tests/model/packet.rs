@@ -3,7 +3,7 @@
 use std::{cell::Cell, marker::PhantomData};
 
 use svcproxy_common::{
-    ChecksumChange, Packet, Route, SocketTuple,
+    ChecksumChange, Packet, Route, SocketTuple, Verdict,
     abi::{Address, Protocol, V6Addr},
     flow::NextHop,
     wire::{Be16, Wire},
@@ -92,6 +92,8 @@ impl<H: Hook> Packet for HostPacket<'_, H> {
     const ROUTED: bool = H::ROUTED;
     const PLAIN: bool = H::PLAIN;
 
+    type Sent = Verdict;
+
     fn opaque<T: Copy>(&self, value: T) -> T {
         value
     }
@@ -145,5 +147,9 @@ impl<H: Hook> Packet for HostPacket<'_, H> {
     fn fix_checksum(&self, field: &Be16, _offset: usize, change: ChecksumChange) -> bool {
         field.set(change.apply(field.get()));
         true
+    }
+
+    fn send(&self, verdict: Verdict) -> Verdict {
+        verdict
     }
 }

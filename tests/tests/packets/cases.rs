@@ -121,15 +121,15 @@ fn table(ip: Ip) -> Vec<Case> {
     table.extend(match ip {
         Ip::V4 => vec![
             plain("datagram without checksum", dns().without_checksum(), Translated),
-            plain("IP options", web().options(3), Translated),
-            plain("all IP options", web().options(10), Translated),
+            any("IP options", web().options(3), Translated),
+            any("all IP options", web().options(10), Translated),
             plain("other IP protocol", foreign().edit(9, 47), OtherProtocol),
             plain("version 5", web().edit(0, 0x55), Malformed),
             plain("IHL 4", web().edit(0, 0x44), Malformed),
             plain("shorter than TCP", web().edit(3, 39), Malformed),
             plain("shorter than UDP", dns().edit(3, 27), Malformed),
-            plain("IHL 15, too much", web().payload([]).edit(0, 0x4f), Malformed),
-            plain("IHL 15, cut off", web().edit(0, 0x4f).edit(3, 100), Truncated),
+            any("IHL 15, too much", web().payload([]).edit(0, 0x4f), Malformed),
+            any("IHL 15, cut off", web().edit(0, 0x4f).edit(3, 100), Truncated),
             any("echo request", foreign().edit(9, 1).edit(20, 8), OtherProtocol),
         ],
         Ip::V6 => vec![

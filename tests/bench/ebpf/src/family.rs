@@ -77,12 +77,11 @@ impl Family for V4 {
 
     #[inline(always)]
     fn read(header: &Ipv4) -> Option<(usize, u8)> {
+        const WITHOUT_OPTIONS: u8 = 0x45;
         const FRAGMENT: u16 = 0x3fff_u16.to_be();
 
-        let version_ihl = header.version_ihl.get();
-        let length = usize::from(version_ihl & 0xf) * 4;
         let whole = header.fragment.get() & FRAGMENT == 0;
-        (version_ihl >> 4 == 4 && length >= size_of::<Ipv4>() && whole).then_some((length, header.protocol.get()))
+        (header.version_ihl.get() == WITHOUT_OPTIONS && whole).then_some((size_of::<Ipv4>(), header.protocol.get()))
     }
 
     #[inline(always)]
@@ -102,8 +101,8 @@ impl Family for V4 {
         header.src.set(src);
         header.dst.set(dst);
         header.ttl.set(header.ttl.get().wrapping_sub(1));
-        let delta = checksum::combine(address_delta, !0x0100_u16.to_be());
-        header.checksum.set(checksum::update(header.checksum.get(), delta));
+        let deltas = u32::from(address_delta) + u32::from(!0x0100_u16.to_be());
+        header.checksum.set(checksum::update(header.checksum.get(), deltas));
     }
 }
 

@@ -142,11 +142,11 @@ fn send_xdp(translated: Option<Translated<'_>>) -> u32 {
     let Some(packet) = translated else {
         return xdp_action::XDP_DROP;
     };
-    let delta = checksum::combine(packet.address_delta, packet.port_delta);
+    let deltas = u32::from(packet.address_delta) + u32::from(packet.port_delta);
     packet
         .tcp
         .checksum
-        .set(checksum::update(packet.tcp.checksum.get(), delta));
+        .set(checksum::update(packet.tcp.checksum.get(), deltas));
     xdp_action::XDP_TX
 }
 

@@ -127,7 +127,9 @@ impl World {
                 flags: ACK,
                 ..case(connections.requests.take(FLOWS))
             });
-            opened.push(case(to(bench, NEW_FLOWS, &|index| service_key(index % proxy.services))?));
+            opened.push(case(to(bench, NEW_FLOWS, &|index| {
+                service_key(index % proxy.services)
+            })?));
         }
         // Apart from each other: what opens connections empties the caches.
         for (what, cases) in [("request", requests), ("new", opened)] {

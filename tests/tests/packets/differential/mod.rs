@@ -25,7 +25,7 @@ use fastrand::Rng;
 use svcproxy::{datapath::links::Hook, model::Family};
 use svcproxy_common::{
     Reason, Table,
-    abi::{Delivery, FlowKey, FlowState},
+    abi::{FlowKey, FlowState},
 };
 
 use self::{
@@ -260,7 +260,7 @@ impl Play<'_> {
             verdict::conforms(scene, first, &ours)?;
         }
         match ours.verdict {
-            Ok(verdict) if verdict.delivery == Delivery::RESET => self.closing(frame)?,
+            Err(Reason::EndpointUnreachable) => self.closing(frame)?,
             Ok(_) => {
                 verdict::checksums(frame, &ours.bytes)?;
                 traffic.left(&ours.bytes);

@@ -54,8 +54,8 @@ pub(super) fn agree(hook: Hook, frame: &[u8], ours: &Outcome, theirs: &Theirs, v
             Delivery::XDP => (Action::Redirect, ours.bytes.clone()),
             _ => (Action::Pass, marked(ifindex, delivery, &ours.bytes)),
         },
-        Ok(verdict) if verdict.delivery == Delivery::RESET => answered(Answer::Reset),
         Ok(_) => (Action::Redirect, ours.bytes.clone()),
+        Err(Reason::EndpointUnreachable) => answered(Answer::Reset),
         Err(Reason::TooBig) if hook != Hook::Xdp => answered(Answer::TooBig(ours.mtu)),
         Err(reason) => match reason.fate() {
             Fate::Pass => (Action::Pass, frame.to_vec()),
