@@ -117,7 +117,7 @@ impl Measure {
 pub(crate) fn run(effort: Effort) -> Result<Vec<Row>> {
     let (counts, rounds, seconds): (&[u32], usize, f64) = match effort {
         Effort::Quick => (&[5_000], 3, 0.2),
-        Effort::Full => (&[1, 100, 5_000], 13, 0.5),
+        Effort::Full => (&[1, 100, 5_000], 32, 0.2),
     };
     let mut chains = vec![Chain::build(Between::Routing, 0)?];
     for &count in counts {
