@@ -116,8 +116,8 @@ impl Measure {
 /// Takes the measurements.
 pub(crate) fn run(effort: Effort) -> Result<Vec<Row>> {
     let (counts, rounds, seconds): (&[u32], usize, f64) = match effort {
-        Effort::Quick => (&[5_000], 3, 0.2),
-        Effort::Full => (&[1, 100, 5_000], 32, 0.2),
+        Effort::Quick => (&[5_000], 6, 0.1),
+        Effort::Full => (&[1, 100, 5_000], 64, 0.1),
     };
     let mut chains = vec![Chain::build(Between::Routing, 0)?];
     for &count in counts {
