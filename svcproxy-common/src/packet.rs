@@ -16,7 +16,7 @@ pub trait Packet {
     /// open a connection, because the packet could not be sent another way.
     const ROUTED: bool;
 
-    /// Whether everything but plain TCP and UDP (untagged, whole, behind nothing but the IP header) is left to another
+    /// Whether everything but plain TCP and UDP (untagged, whole, behind an IP header of the least length) is left to another
     /// program. The kernel's verifier follows every combination of headers into all that comes after; those of every
     /// protocol are more than it takes, and packets pay for what they do not use.
     const PLAIN: bool;

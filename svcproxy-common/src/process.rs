@@ -1,4 +1,5 @@
-//! What happens to every packet. In comes a frame, out goes a [`Verdict`] or the [`Reason`] to leave it alone.
+//! What happens to every packet. In comes a frame, and is sent on its way by a [`Verdict`], or out goes the [`Reason`] to
+//! leave it alone.
 //!
 //! One lookup in the flow table says how to rewrite it. Everything that is not needed for every packet (new
 //! connections, state changes, once-a-second chores) is in [`connection::attend`]. It must never write to a packet
@@ -195,6 +196,7 @@ where
     T: Tables<F::Address>,
 {
     let mut reason = Reason::OtherProtocol;
+    // No plain packet is ICMP's. LLVM does not see that, and would keep the packet in memory for the call.
     if !P::PLAIN && datagram.protocol == F::ICMP && datagram.piece != Piece::Later {
         let (offset, transport) = (offset as u32, datagram.transport as u32);
         match icmp::translate::<F, P, T>(packet, tables, offset, transport, datagram.length) {
