@@ -101,9 +101,15 @@ pub trait Family {
     /// The protocol of a quoted packet and where its transport header begins; `None` when it has none to show.
     fn quoted(header: &Self::Header) -> Option<(u8, usize)>;
 
-    /// Writes addresses, and takes one off the TTL when the kernel will not do so. Returns what the header's sum has
-    /// changed by.
-    fn rewrite(header: &Self::Header, src: Self::Address, dst: Self::Address, address_delta: u16, hop: bool) -> u16;
+    /// Writes the source address. (By itself: of two addresses that are read before the first is written LLVM makes copies.)
+    fn set_src(header: &Self::Header, src: Self::Address);
+
+    /// Writes the destination address.
+    fn set_dst(header: &Self::Header, dst: Self::Address);
+
+    /// Makes the header's checksum follow the addresses, and takes one off the TTL when the kernel will not do so. Returns
+    /// what the header's sum has changed by.
+    fn follow(header: &Self::Header, address_delta: u16, hop: bool) -> u16;
 }
 
 /// IPv4.
@@ -142,11 +148,15 @@ impl Family for V4 {
             length => length.into(),
         };
         let fragment = header.fragment.get();
+        let piece = Piece::new(fragment & FRAGMENT_OFFSET, fragment & MORE_FRAGMENTS != 0);
+        if P::PLAIN && piece != Piece::Whole {
+            return Err(Reason::NotPlain);
+        }
         Ok(Datagram {
             protocol: header.protocol.get(),
             transport: offset + header_len,
             length: length.checked_sub(header_len as u32).ok_or(Reason::Malformed)?,
-            piece: Piece::new(fragment & FRAGMENT_OFFSET, fragment & MORE_FRAGMENTS != 0),
+            piece,
             identification: header.identification.get().into(),
         })
     }
@@ -188,9 +198,17 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn rewrite(header: &Ipv4, src: V4Addr, dst: V4Addr, address_delta: u16, hop: bool) -> u16 {
+    fn set_src(header: &Ipv4, src: V4Addr) {
         header.src.set(src);
+    }
+
+    #[inline(always)]
+    fn set_dst(header: &Ipv4, dst: V4Addr) {
         header.dst.set(dst);
+    }
+
+    #[inline(always)]
+    fn follow(header: &Ipv4, address_delta: u16, hop: bool) -> u16 {
         let mut deltas = u32::from(address_delta);
         if hop {
             // TTL is the first byte of its 16-bit word: one less is 0x0100 less in network order.
@@ -224,10 +242,7 @@ impl Family for V6 {
             piece: Piece::Whole,
             identification: 0,
         };
-        if extension::is_extension(next_header) {
-            if P::PLAIN {
-                return Err(Reason::NotPlain);
-            }
+        if !P::PLAIN && extension::is_extension(next_header) {
             let Chain {
                 protocol,
                 piece,
@@ -274,9 +289,17 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn rewrite(header: &Ipv6, src: V6Addr, dst: V6Addr, address_delta: u16, hop: bool) -> u16 {
+    fn set_src(header: &Ipv6, src: V6Addr) {
         header.src.set(src);
+    }
+
+    #[inline(always)]
+    fn set_dst(header: &Ipv6, dst: V6Addr) {
         header.dst.set(dst);
+    }
+
+    #[inline(always)]
+    fn follow(header: &Ipv6, address_delta: u16, hop: bool) -> u16 {
         if !hop {
             return address_delta;
         }

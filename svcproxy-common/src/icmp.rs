@@ -69,14 +69,18 @@ where
     // The quoted packet: back to what its sender sent. Turned round it is a packet of the entry, whose sums do not care.
     let (router, receiver) = F::addresses(outer);
     let (address_delta, port_delta) = (entry.address_delta(), entry.port_delta());
-    F::rewrite(inner, entry.dst(), entry.src(), address_delta, false);
+    F::set_src(inner, entry.dst());
+    F::set_dst(inner, entry.src());
+    F::follow(inner, address_delta, false);
     ports.src.set(entry.dst_port().to_be());
     ports.dst.set(entry.src_port().to_be());
 
     // The error itself: to the one who sent that packet, from the address it knows if its peer is the sender.
     let sender = if router == key.src { entry.src() } else { router };
     let outer_delta = checksum::delta(router.sum() + receiver.sum(), sender.sum() + entry.dst().sum());
-    let mut changed = F::rewrite(outer, sender, entry.dst(), outer_delta, verdict.sends());
+    F::set_src(outer, sender);
+    F::set_dst(outer, entry.dst());
+    let mut changed = F::follow(outer, outer_delta, verdict.sends());
 
     // An IPv4 header with its own checksum sums up to the same before and after. IPv6 addresses, the quoted ones and
     // those of the pseudo-header, count, and this checksum makes up for them.

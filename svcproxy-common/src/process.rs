@@ -8,7 +8,7 @@
 use network_types::eth::{EthHdr, EtherType};
 
 use crate::{
-    ChecksumChange, Packet, Reason, Table, Tables, Verdict,
+    Packet, Reason, Table, Tables, Verdict,
     abi::{Delivery, FlowKey, FlowState, Protocol, V4Addr, V6Addr},
     connection::Attended,
     delivery,
@@ -65,6 +65,12 @@ where
     let header: &F::Header = packet.at(offset).ok_or(Reason::Truncated)?;
     let datagram = F::read(packet, header, offset)?.settled(packet);
     let protocol = transport::protocol(datagram.protocol);
+    if P::PLAIN && protocol != Protocol::TCP && protocol != Protocol::UDP {
+        return Err(Reason::NotPlain);
+    }
+    if protocol == Protocol::ANY {
+        return other::<F, P, T>(packet, tables, header, offset, &datagram);
+    }
     let mut key = FlowKey {
         src: F::src(header),
         dst: F::dst(header),
@@ -72,12 +78,6 @@ where
         dst_port: 0,
         protocol,
     };
-    if P::PLAIN && (datagram.piece != Piece::Whole || protocol == Protocol::SCTP || datagram.protocol == F::ICMP) {
-        return Err(Reason::NotPlain);
-    }
-    if protocol == Protocol::ANY {
-        return other::<F, P, T>(packet, tables, offset, &datagram, &key);
-    }
     let transport = Transport::read(packet, &datagram, protocol)?;
     key.set_ports(transport.ports);
     match datagram.piece {
@@ -158,15 +158,10 @@ where
             delivery::address(packet, entry)?;
         }
     }
-    let send = verdict.sends();
-    let change = ChecksumChange {
-        address_delta: entry.address_delta(),
-        port_delta: entry.port_delta(),
-        udp: key.protocol == Protocol::UDP,
-    };
-    packet.add_to_sum(F::rewrite(header, entry.src(), entry.dst(), change.address_delta, send));
-    let ports = (entry.src_port(), entry.dst_port());
-    transport.rewrite(packet, ports, key.protocol, datagram.length, change)?;
+    F::set_src(header, entry.src());
+    F::set_dst(header, entry.dst());
+    packet.add_to_sum(F::follow(header, entry.address_delta(), verdict.sends()));
+    transport.rewrite(packet, entry, key.protocol, datagram.length)?;
     Ok(packet.send(verdict))
 }
 
@@ -186,9 +181,9 @@ fn fits<P: Packet>(packet: &P, headers: u32, length: u32, transport: &Transport,
 fn other<F, P, T>(
     packet: &P,
     tables: &T,
+    header: &F::Header,
     offset: usize,
     datagram: &Datagram,
-    key: &FlowKey<F::Address>,
 ) -> Result<P::Sent, Reason>
 where
     F: Family,
@@ -196,8 +191,7 @@ where
     T: Tables<F::Address>,
 {
     let mut reason = Reason::OtherProtocol;
-    // No plain packet is ICMP's. LLVM does not see that, and would keep the packet in memory for the call.
-    if !P::PLAIN && datagram.protocol == F::ICMP && datagram.piece != Piece::Later {
+    if datagram.protocol == F::ICMP && datagram.piece != Piece::Later {
         let (offset, transport) = (offset as u32, datagram.transport as u32);
         match icmp::translate::<F, P, T>(packet, tables, offset, transport, datagram.length) {
             Ok(verdict) => return Ok(packet.send(verdict)),
@@ -206,6 +200,15 @@ where
     }
     match P::ROUTED {
         true => Err(reason),
-        false => Err(policy::refusal(tables, key, reason)),
+        false => {
+            let key = FlowKey {
+                src: F::src(header),
+                dst: F::dst(header),
+                src_port: 0,
+                dst_port: 0,
+                protocol: Protocol::ANY,
+            };
+            Err(policy::refusal(tables, &key, reason))
+        }
     }
 }

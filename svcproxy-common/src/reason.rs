@@ -81,9 +81,9 @@ reasons! {
     NoSourcePort = 16, "no_source_port", Drop, "dropped: no source port left to tell connections apart";
     /// Nothing says which address to masquerade behind.
     NoSourceAddress = 17, "no_source_address", Drop, "dropped: no address to masquerade behind";
-    /// VLAN tags, fragments, IP options, extension headers, ICMP errors, SCTP, and headers in several pieces of memory are another
-    /// program's, which counts them again.
-    NotPlain = 18, "not_plain", Defer, "deferred to another program: a tag, fragment, IP option, extension header, ICMP error, SCTP, or headers in pieces";
+    /// What is neither TCP nor UDP, and what has a VLAN tag, is a fragment, has IP options, extension headers, or headers in several
+    /// pieces of memory is another program's, which counts it again.
+    NotPlain = 18, "not_plain", Defer, "deferred to another program: neither TCP nor UDP, or a tag, fragment, IP option, extension header, or headers in pieces";
     /// It may not be fragmented, and the way to its next hop takes less.
     TooBig = 19, "too_big", Reject, "rejected: too big for its way, its sender is told the MTU";
     /// A TCP connection's endpoint is out of reach for good.

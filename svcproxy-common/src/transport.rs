@@ -8,7 +8,7 @@ use crate::{
     ChecksumChange, Packet, Reason,
     abi::Protocol,
     family::{Datagram, Piece},
-    flow::TcpFlags,
+    flow::{TcpFlags, Translation},
     wire::{self, Be16, Be32, Ports, Sctp, Tcp, Udp},
 };
 
@@ -91,29 +91,34 @@ impl Transport {
         })
     }
 
-    /// Writes new ports and makes the checksum follow; `length` is that of the header and what follows it. The last
-    /// change made to a packet: on tc every view ends here.
+    /// Writes the ports of `entry` and makes the checksum follow; `length` is that of the header and what follows it. The
+    /// last change made to a packet: on tc every view ends here.
     #[inline(always)]
-    pub fn rewrite<P: Packet>(
+    pub fn rewrite<A, P: Packet>(
         &self,
         packet: &P,
-        (src, dst): (u16, u16),
+        entry: &impl Translation<A>,
         protocol: Protocol,
         length: u32,
-        change: ChecksumChange,
     ) -> Result<(), Reason> {
         if self.offset == 0 {
             return Ok(());
         }
         let ports: &Ports = packet.at(self.offset).ok_or(Reason::RewriteFailed)?;
-        let difference = wire::pair(ports.src.get() ^ src.to_be(), ports.dst.get() ^ dst.to_be());
-        ports.src.set(src.to_be());
-        ports.dst.set(dst.to_be());
+        let before = (ports.src.get(), ports.dst.get());
+        ports.src.set(entry.src_port().to_be());
+        ports.dst.set(entry.dst_port().to_be());
         if !P::PLAIN && protocol == Protocol::SCTP {
+            let difference = wire::pair(before.0 ^ ports.src.get(), before.1 ^ ports.dst.get());
             let rest = length.wrapping_sub(size_of::<Ports>() as u32);
             return fix_sctp(packet, self.checksum as u32, difference, rest);
         }
         let field: &Be16 = packet.at(self.checksum & 0x3fff).ok_or(Reason::RewriteFailed)?;
+        let change = ChecksumChange {
+            address_delta: entry.address_delta(),
+            port_delta: entry.port_delta(),
+            udp: protocol == Protocol::UDP,
+        };
         // UDP without a checksum keeps none (RFC 768, RFC 6935).
         if change.udp && field.get() == 0 {
             packet.add_to_sum(change.port_delta);

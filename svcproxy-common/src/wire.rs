@@ -51,10 +51,15 @@ impl<T: Copy, const N: usize> Field<T, N> {
         // SAFETY: as in `get`; the cell makes writing through a shared reference sound, and one packet is in the
         // hands of one program at a time.
         unsafe {
-            if cfg!(target_arch = "bpf") {
-                pointer.write(value)
+            if !cfg!(target_arch = "bpf") {
+                pointer.write_unaligned(value);
+            } else if N == 16 {
+                // By words: a `memcpy` wants its address in a register, and IPv6 has two.
+                let [first, second]: [u64; 2] = core::mem::transmute_copy(&value);
+                pointer.cast::<u64>().write(first);
+                pointer.cast::<u64>().add(1).write(second);
             } else {
-                pointer.write_unaligned(value)
+                pointer.write(value);
             }
         }
     }

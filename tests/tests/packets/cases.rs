@@ -123,7 +123,7 @@ fn table(ip: Ip) -> Vec<Case> {
             plain("datagram without checksum", dns().without_checksum(), Translated),
             any("IP options", web().options(3), Translated),
             any("all IP options", web().options(10), Translated),
-            plain("other IP protocol", foreign().edit(9, 47), OtherProtocol),
+            any("other IP protocol", foreign().edit(9, 47), OtherProtocol),
             plain("version 5", web().edit(0, 0x55), Malformed),
             plain("IHL 4", web().edit(0, 0x44), Malformed),
             plain("shorter than TCP", web().edit(3, 39), Malformed),
@@ -133,7 +133,7 @@ fn table(ip: Ip) -> Vec<Case> {
             any("echo request", foreign().edit(9, 1).edit(20, 8), OtherProtocol),
         ],
         Ip::V6 => vec![
-            plain("other IP protocol", foreign().edit(6, 47), OtherProtocol),
+            any("other IP protocol", foreign().edit(6, 47), OtherProtocol),
             plain("version 4", web().edit(0, 0x40), Malformed),
             plain("shorter than TCP", web().edit(5, 19), Malformed),
             plain("shorter than UDP", dns().edit(5, 7), Malformed),
