@@ -47,7 +47,7 @@ fn svcproxy_after_xdp(ctx: TcContext) -> i32 {
 /// Packets on their way out: replies of endpoints that the kernel has routed.
 #[classifier]
 fn svcproxy_out(ctx: TcContext) -> i32 {
-    tc::run::<false, true>(&ctx)
+    tc::run_out(&ctx)
 }
 
 /// What [`svcproxy_in`] and [`svcproxy_xdp`] leave to it: packets with tags, extension headers and the like.

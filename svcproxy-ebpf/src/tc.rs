@@ -30,6 +30,10 @@ use crate::{
 /// apart from payload leave at least this much in the head (virtio-net's `GOOD_COPY_LEN`), so that this costs nothing.
 const HEADERS: u32 = 128;
 
+/// `tc_index` of an skb that a program has sent: the one where it leaves need not look whether it is a reply. Not the mark,
+/// which is the node's own, and taken off again there, for an skb may go on into another namespace.
+const SENT: u32 = 0x7370; // "ps"
+
 /// An skb on its way in (`IN`) or out, and the program that looks at it: that for plain packets or that for any.
 pub(crate) struct TcPacket<'a, const IN: bool, const PLAIN: bool> {
     ctx: &'a TcContext,
@@ -62,7 +66,7 @@ pub(crate) fn after_xdp(ctx: &TcContext) -> i32 {
     match Frame::new(metadata, ctx.data()).at::<Mark>(0) {
         Some(mark) if mark.marked.get() == MARKED => match mark.ifindex.get() {
             0 => defer(ctx, Successor::In),
-            ifindex => send(ifindex, mark.delivery.get()),
+            ifindex => send(ctx, ifindex, mark.delivery.get()),
         },
         _ if reorder::comes_again(ctx) => defer(ctx, Successor::In),
         _ => TC_ACT_UNSPEC,
@@ -71,9 +75,13 @@ pub(crate) fn after_xdp(ctx: &TcContext) -> i32 {
 
 /// Sends a translated packet. `delivery` is a [`Delivery`] that sends, as a number: it may come from a [`Mark`].
 #[inline(always)]
-fn send(ifindex: u32, delivery: u32) -> i32 {
+fn send(ctx: &TcContext, ifindex: u32, delivery: u32) -> i32 {
     const PEER: u32 = Delivery::PEER as u32;
     const NEIGHBOUR: u32 = Delivery::NEIGHBOUR as u32;
+    if delivery != PEER {
+        // SAFETY: the skb of the running program.
+        unsafe { (*ctx.skb.skb).tc_index = SENT };
+    }
     // SAFETY: the helpers take numbers, that for a neighbour no parameters of a next hop: the kernel asks its routing for
     // it. A bad number makes it drop the packet.
     let verdict = unsafe {
@@ -92,6 +100,18 @@ pub(crate) fn defer(ctx: &TcContext, successor: Successor) -> i32 {
     // SAFETY: nothing here waits to be dropped.
     unsafe { PROGRAMS.tail_call(ctx, successor as u32) };
     TC_ACT_UNSPEC // the daemon has not put it there yet
+}
+
+/// Looks at what leaves, unless it has been sent from here.
+#[inline(always)]
+pub(crate) fn run_out(ctx: &TcContext) -> i32 {
+    // SAFETY: the skb of the running program.
+    let tc_index = unsafe { &mut (*ctx.skb.skb).tc_index };
+    if *tc_index == SENT {
+        *tc_index = 0;
+        return TC_ACT_UNSPEC;
+    }
+    run::<false, true>(ctx)
 }
 
 #[inline(always)]
@@ -269,7 +289,7 @@ impl<const IN: bool, const PLAIN: bool> Packet for TcPacket<'_, IN, PLAIN> {
     fn send(&self, Verdict { delivery, ifindex }: Verdict) -> i32 {
         match delivery {
             Delivery::ROUTING => TC_ACT_UNSPEC,
-            delivery => send(ifindex, delivery as u32),
+            delivery => send(self.ctx, ifindex, delivery as u32),
         }
     }
 }

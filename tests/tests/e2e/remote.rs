@@ -14,6 +14,7 @@ use svcproxy_tests::{
 };
 
 use crate::{
+    exposed::counted,
     over_xdp_and_tc,
     scenario::{ECHO, HTTP, Scenario, ask, assert_answered_by, kubia, pods, topology},
 };
@@ -51,13 +52,17 @@ fn a_backend_beyond_the_node_is_reached(mode: &str) {
     }
 }
 
-/// A lab whose node has its addresses on bridges: what leaves by one is sent to a hardware address.
-fn bridged() -> Lab {
+/// A lab whose node has its addresses on bridges, those towards the client alone or (2) the others as well: what leaves by
+/// one is sent to a hardware address.
+fn bridged(bridges: usize) -> Lab {
     let lab = Lab::new(&beyond("tc")).unwrap();
     for (bridge, port, v4, v6) in [
         ("br0", "eth0", "10.0.0.1/24", "fd00:a::1/64"),
         ("br1", "eth1", "10.1.0.1/24", "fd00:b::1/64"),
-    ] {
+    ]
+    .into_iter()
+    .take(bridges)
+    {
         lab.node
             .ip(&format!(
                 "link add {bridge} type bridge forward_delay 0 mcast_snooping 0
@@ -77,7 +82,7 @@ fn bridged() -> Lab {
 
 #[test]
 fn the_kernel_keeps_making_sure_of_a_neighbour_that_frames_are_sent_to() {
-    let lab = bridged();
+    let lab = bridged(2);
     lab.node
         .sysctl(&[
             "ipv4/neigh/br0/base_reachable_time_ms=2000",
@@ -127,4 +132,22 @@ fn the_kernel_keeps_making_sure_of_a_neighbour_that_frames_are_sent_to() {
         }
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+#[test]
+fn what_has_been_sent_is_not_looked_at_again_where_it_leaves() {
+    let lab = bridged(1);
+    let _daemon = lab
+        .start_daemon_with(&["--iface", "br0", "--iface", "eth1", "--mode", "tc"])
+        .unwrap();
+    let target = (lab.cluster_ips("default/kubia").unwrap()[0], HTTP).into();
+    assert_answered_by(&ask(&lab, target, 1), &[REMOTE]);
+    let before = ["translated", "not_a_service"].map(|reason| counted(&lab, reason));
+    assert_answered_by(&ask(&lab, target, 50), &[REMOTE]);
+    let after = ["translated", "not_a_service"].map(|reason| counted(&lab, reason));
+    let (translated, passed) = (after[0] - before[0], after[1] - before[1]);
+    assert!(
+        translated > 300 && passed < 50,
+        "{translated} translated, {passed} looked at in vain"
+    );
 }
