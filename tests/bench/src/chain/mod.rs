@@ -134,10 +134,15 @@ pub(crate) fn run(effort: Effort) -> Result<Vec<Row>> {
     }
     // By chain, measure and figure.
     let mut samples = vec![Measure::ALL.map(|measure| vec![Vec::new(); measure.figures().len()]); chains.len()];
+    let mut order: Vec<_> = (0..chains.len()).collect();
+    let mut random = fastrand::Rng::with_seed(order.len() as u64);
     for _ in 0..rounds {
-        // One measure of all chains, then the next: what is compared is sampled within seconds.
+        // One measure of all chains, then the next: what is compared is sampled within seconds. In another order each time,
+        // as a sample depends on what has been measured before it.
         for (nth, measure) in Measure::ALL.into_iter().enumerate() {
-            for (chain, samples) in chains.iter_mut().zip(&mut samples) {
+            random.shuffle(&mut order);
+            for &at in &order {
+                let (chain, samples) = (&mut chains[at], &mut samples[at]);
                 let measured = chain
                     .measure(measure, seconds)
                     .with_context(|| format!("{measure:?} of the chain {}", chain.name))?;
