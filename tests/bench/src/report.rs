@@ -30,6 +30,36 @@ impl Summary {
     }
 }
 
+/// The samples of a result to be.
+#[derive(Debug, Clone)]
+pub(crate) struct Series {
+    pub(crate) name: String,
+    pub(crate) unit: &'static str,
+    pub(crate) samples: Vec<f64>,
+    /// The name of the result it is divided by, and its samples, each taken next to one of these.
+    pub(crate) versus: Option<(String, Vec<f64>)>,
+}
+
+impl Series {
+    /// Adds samples of the same thing from elsewhere.
+    pub(crate) fn extend(&mut self, other: Self) {
+        assert_eq!(self.name, other.name);
+        self.samples.extend(other.samples);
+        if let (Some((_, own)), Some((_, others))) = (&mut self.versus, other.versus) {
+            own.extend(others);
+        }
+    }
+
+    /// The result.
+    pub(crate) fn row(&self) -> Row {
+        let mut row = Row::new(self.name.clone(), self.unit, Summary::of(&self.samples));
+        if let Some((name, samples)) = &self.versus {
+            row.compare(name, &self.samples, samples);
+        }
+        row
+    }
+}
+
 /// One result.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Row {

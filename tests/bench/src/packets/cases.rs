@@ -11,7 +11,7 @@ impl World {
         floors: &Floors,
         flows: &[u32],
         time: Duration,
-        rows: &mut Vec<Row>,
+        series: &mut Vec<Series>,
     ) -> Result<()>
     where
         FlowKey<A>: Pod,
@@ -46,7 +46,7 @@ impl World {
                 case.flags = ACK;
             }
             let prefix = format!("packets/{}/{}/{count}-flows", hook.name(), A::NAME);
-            rows.extend(measure::<A>(
+            series.extend(measure::<A>(
                 &mut self.bench,
                 self.empty[hook as usize],
                 &cases,
@@ -64,7 +64,7 @@ impl World {
         scene: &Scene,
         floors: &Floors,
         time: Duration,
-        rows: &mut Vec<Row>,
+        series: &mut Vec<Series>,
     ) -> Result<()>
     where
         FlowKey<A>: Pod,
@@ -117,7 +117,7 @@ impl World {
             },
         });
         let prefix = format!("packets/{}/{}", hook.name(), A::NAME);
-        rows.extend(measure::<A>(bench, self.empty[hook as usize], &cases, time, &prefix)?);
+        series.extend(measure::<A>(bench, self.empty[hook as usize], &cases, time, &prefix)?);
 
         let (mut requests, mut opened) = (Vec::new(), Vec::new());
         for (proxy, connections) in self.plain.iter().zip(&scene.plain).skip(1) {
@@ -134,7 +134,7 @@ impl World {
         // Apart from each other: what opens connections empties the caches.
         for (what, cases) in [("request", requests), ("new", opened)] {
             let prefix = format!("{prefix}/services/{what}");
-            rows.extend(measure::<A>(bench, self.empty[hook as usize], &cases, time, &prefix)?);
+            series.extend(measure::<A>(bench, self.empty[hook as usize], &cases, time, &prefix)?);
         }
         Ok(())
     }

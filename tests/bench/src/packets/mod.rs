@@ -27,7 +27,10 @@ pub(crate) use self::{
     placement::Target,
     programs::{Bench, Hook, Tuples},
 };
-use crate::{Effort, report::Row};
+use crate::{
+    Effort,
+    report::{Row, Series},
+};
 
 /// The daemon's defaults, but for slots: the default has none for 10 000 Services of both families.
 const SIZES: Sizes = Sizes {
@@ -46,6 +49,8 @@ const MASQUERADED: u32 = 100;
 pub(crate) const FLOWS: u32 = 16_384;
 /// Packets of new flows, many times what the table of new connections holds.
 const NEW_FLOWS: u32 = 131_072;
+/// How often all tables are made anew: where the kernel puts them, and what their seeds make of the keys, is chance.
+const WORLDS: u32 = 3;
 /// Clients of the Service with affinity: each opens many connections.
 const AFFINE_FLOWS: u32 = 4_096;
 
@@ -60,16 +65,21 @@ fn measure_all(effort: Effort) -> Result<Vec<Row>> {
     let ifindex = node::enter()?;
     let mut holder = Bench::load(ifindex, 1, 64, 64)?;
     holder.attach("generate_xdp_v4", "veth0")?;
-    let (flows, services, seconds): (&[u32], &[u32], u64) = match effort {
-        Effort::Quick => (&[1, FLOWS], &[1, 10_000], 1),
-        Effort::Full => (&[1, 1024, FLOWS, 65_536], &[1, 100, 10_000], 7),
+    let (flows, services, seconds, worlds): (&[u32], &[u32], u64, u32) = match effort {
+        Effort::Quick => (&[1, FLOWS], &[1, 10_000], 1, 1),
+        Effort::Full => (&[1, 1024, FLOWS, 65_536], &[1, 100, 10_000], 6, WORLDS),
     };
     let time = Duration::from_secs(seconds); // of samples that are taken in turn
-    let mut rows = Vec::new();
-    {
+    let mut all: Vec<Series> = Vec::new();
+    for _ in 0..worlds {
+        let mut series = Vec::new();
         let mut world = World::new(ifindex, &SIZES, 1 << 22, services)?;
-        world.family::<V4Addr>(flows, true, time, &mut rows)?;
-        world.family::<V6Addr>(flows, true, time, &mut rows)?;
+        world.family::<V4Addr>(flows, true, time / worlds, &mut series)?;
+        world.family::<V6Addr>(flows, true, time / worlds, &mut series)?;
+        match all.is_empty() {
+            true => all = series,
+            false => all.iter_mut().zip(series).for_each(|(all, series)| all.extend(series)),
+        }
     }
     if effort == Effort::Full {
         let flows = 1 << 20;
@@ -78,10 +88,10 @@ fn measure_all(effort: Effort) -> Result<Vec<Row>> {
             ..SIZES
         };
         let mut world = World::new(ifindex, &sizes, flows * 5, &[])?;
-        world.family::<V4Addr>(&[flows], false, time, &mut rows)?;
-        world.family::<V6Addr>(&[flows], false, time, &mut rows)?;
+        world.family::<V4Addr>(&[flows], false, time, &mut all)?;
+        world.family::<V6Addr>(&[flows], false, time, &mut all)?;
     }
-    Ok(rows)
+    Ok(all.iter().map(Series::row).collect())
 }
 
 /// All programs that are compared with each other.
@@ -136,7 +146,7 @@ impl World {
     }
 
     /// Measures everything of one family at both hooks, at so many flows and, with `others`, what no flow is there for.
-    fn family<A: Ip>(&mut self, flows: &[u32], others: bool, time: Duration, rows: &mut Vec<Row>) -> Result<()>
+    fn family<A: Ip>(&mut self, flows: &[u32], others: bool, time: Duration, series: &mut Vec<Series>) -> Result<()>
     where
         FlowKey<A>: Pod,
         FlowEntry<A>: Pod,
@@ -152,9 +162,9 @@ impl World {
         let scene = Scene { plain, masquerade };
         for hook in [Hook::Xdp, Hook::Tc] {
             let floors = self.floors::<A>(hook)?;
-            self.established::<A>(hook, &scene, &floors, flows, time, rows)?;
+            self.established::<A>(hook, &scene, &floors, flows, time, series)?;
             if others {
-                self.others::<A>(hook, &scene, &floors, time, rows)?;
+                self.others::<A>(hook, &scene, &floors, time, series)?;
             }
         }
         Ok(())

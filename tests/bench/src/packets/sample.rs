@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     cpu,
-    report::{Row, Summary},
+    report::{Series, Summary},
 };
 
 /// Packets of one sample.
@@ -55,7 +55,7 @@ pub(super) fn measure<A: Ip>(
     cases: &[Case<'_>],
     time: Duration,
     prefix: &str,
-) -> Result<Vec<Row>>
+) -> Result<Vec<Series>>
 where
     FlowKey<A>: Pod,
 {
@@ -82,23 +82,22 @@ where
         }
         round += 1;
     }
-    let mut rows = vec![
-        Row::new(format!("{prefix}/empty"), "ns", Summary::of(&alone)),
-        Row::new(format!("{prefix}/generator+empty"), "ns", Summary::of(&generator)),
-    ];
     let by_name: BTreeMap<_, _> = cases.iter().map(|case| &case.name).zip(&samples).collect();
+    let series = |name: &str, samples, versus| Series {
+        name: format!("{prefix}/{name}"),
+        unit: "ns",
+        samples,
+        versus,
+    };
+    let mut all = vec![series("empty", alone, None), series("generator+empty", generator, None)];
     for (case, samples) in cases.iter().zip(&samples) {
-        let mut row = Row::new(format!("{prefix}/{}", case.name), "ns", Summary::of(samples));
-        if let Some(base) = case.versus.as_ref().and_then(|name| by_name.get(name)) {
-            row.compare(
-                &format!("{prefix}/{}", case.versus.as_deref().unwrap_or_default()),
-                samples,
-                base,
-            );
-        }
-        rows.push(row);
+        let versus = case.versus.as_ref().and_then(|name| {
+            let samples = by_name.get(name)?;
+            Some((format!("{prefix}/{name}"), samples.to_vec()))
+        });
+        all.push(series(&case.name, samples.clone(), versus));
     }
-    Ok(rows)
+    Ok(all)
 }
 
 fn sample<A: Ip>(bench: &mut Bench, program: Placed, case: &Case<'_>, next: u32) -> Result<f64> {
