@@ -97,12 +97,12 @@ where
         return Err(Reason::NotAService);
     }
 
-    let now = packet.now();
     // A packet that may change the connection is attended to whatever its entry says.
     let kept = match flags.opens() && !tables.may_hold(&key) {
         true => None,
         false => tables.flow(Table::Flows, &key),
     };
+    let now = packet.now(); // the processor goes on to here while the lookup waits for memory
     let settled = kept.filter(|entry| !flags.control() && entry.last_seen() == now);
     let attended = settled.is_none();
     let entry = match settled {
