@@ -116,8 +116,8 @@ impl Measure {
 /// Takes the measurements.
 pub(crate) fn run(effort: Effort) -> Result<Vec<Row>> {
     let (counts, rounds, seconds): (&[u32], usize, f64) = match effort {
-        Effort::Quick => (&[5_000], 6, 0.1),
-        Effort::Full => (&[1, 100, 5_000], 64, 0.1),
+        Effort::Quick => (&[5_000], 12, 0.05),
+        Effort::Full => (&[1, 100, 5_000], 112, 0.05),
     };
     let mut chains = vec![Chain::build(Between::Routing, 0)?];
     for &count in counts {
