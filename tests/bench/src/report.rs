@@ -50,13 +50,24 @@ impl Series {
         }
     }
 
-    /// The result.
+    /// The result: its comparison is of each sample with the one that was taken next to it.
     pub(crate) fn row(&self) -> Row {
-        let mut row = Row::new(self.name.clone(), self.unit, Summary::of(&self.samples));
-        if let Some((name, samples)) = &self.versus {
-            row.compare(name, &self.samples, samples);
+        let versus = self.versus.as_ref().map(|(name, others)| {
+            let ratios: Vec<_> = self
+                .samples
+                .iter()
+                .zip(others)
+                .map(|(own, other)| own / other)
+                .collect();
+            Versus {
+                name: name.clone(),
+                ratio: Summary::of(&ratios),
+            }
+        });
+        Row {
+            versus,
+            ..Row::new(self.name.clone(), self.unit, Summary::of(&self.samples))
         }
-        row
     }
 }
 
@@ -89,15 +100,6 @@ impl Row {
             value,
             versus: None,
         }
-    }
-
-    /// Compares each sample with the one that was taken next to it.
-    pub(crate) fn compare(&mut self, name: &str, own: &[f64], other: &[f64]) {
-        let ratios: Vec<f64> = own.iter().zip(other).map(|(own, other)| own / other).collect();
-        self.versus = Some(Versus {
-            name: name.to_owned(),
-            ratio: Summary::of(&ratios),
-        });
     }
 }
 

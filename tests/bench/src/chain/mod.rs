@@ -24,7 +24,7 @@ pub(crate) use self::server::serve;
 use self::udp::Sender;
 use crate::{
     Effort, cpu, manifests,
-    report::{Row, Summary},
+    report::{Row, Series},
 };
 
 /// Slots for all Services.
@@ -157,12 +157,13 @@ pub(crate) fn run(effort: Effort) -> Result<Vec<Row>> {
         for (figure, (what, unit)) in measure.figures().iter().enumerate() {
             let plain = &samples[0][nth][figure];
             for (chain, samples) in chains.iter().zip(&samples) {
-                let samples = &samples[nth][figure];
-                let mut row = Row::new(format!("chain/{what}/{}", chain.name), unit, Summary::of(samples));
-                if chain.name != "routing" {
-                    row.compare(&format!("chain/{what}/routing"), samples, plain);
-                }
-                rows.push(row);
+                let series = Series {
+                    name: format!("chain/{what}/{}", chain.name),
+                    unit,
+                    samples: samples[nth][figure].clone(),
+                    versus: (chain.name != "routing").then(|| (format!("chain/{what}/routing"), plain.clone())),
+                };
+                rows.push(series.row());
             }
         }
     }

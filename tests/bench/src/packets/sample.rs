@@ -84,16 +84,7 @@ where
         ensure!(begun.elapsed() < time * 20, "{prefix}: no round fits into a second");
         if !busy.is_empty() && (refreshed.is_none() || second() != refreshed) {
             refreshed = second();
-            for case in &busy {
-                let packets = case.tuples.count.max(2);
-                bench.run::<A>(
-                    case.target.placed(round),
-                    case.tuples,
-                    0,
-                    &frame::<A>(case.flags),
-                    packets,
-                )?;
-            }
+            refresh::<A>(bench, &busy, round)?;
             continue;
         }
         let next = round.wrapping_mul(PACKETS);
@@ -143,6 +134,16 @@ fn second() -> Option<i64> {
     (AROUND..1_000_000_000 - AROUND)
         .contains(&now.tv_nsec())
         .then_some(now.tv_sec())
+}
+
+/// Runs a packet of each connection.
+fn refresh<A: Ip>(bench: &mut Bench, cases: &[&Case<'_>], round: u32) -> Result<()> {
+    for case in cases {
+        let packets = case.tuples.count.max(2);
+        let frame = frame::<A>(case.flags);
+        bench.run::<A>(case.target.placed(round), case.tuples, 0, &frame, packets)?;
+    }
+    Ok(())
 }
 
 fn sample<A: Ip>(bench: &mut Bench, program: Placed, case: &Case<'_>, next: u32) -> Result<f64> {
