@@ -117,7 +117,7 @@ where
         entry.set_last_seen(if opening { earlier(now) } else { now });
         // Routes and neighbours change: once a second each direction asks again.
         if !routed && entry.delivery() != Delivery::RESET {
-            entry.set_next_hop(route(packet, tables, Some(entry.src()), entry.dst()).next_hop);
+            entry.set_next_hop(route(packet, tables, entry.src(), entry.dst()).next_hop);
         }
     }
     match peer {
@@ -149,9 +149,9 @@ const fn earlier(now: u32) -> u32 {
     now.saturating_sub(1)
 }
 
-/// The way of a packet from `src`, or this node's own address, to `dst`.
+/// The way of a packet from `src`, or this node's own address if that is unspecified, to `dst`.
 #[inline(always)]
-fn route<A, P, T>(packet: &P, tables: &T, src: Option<A>, dst: A) -> Route<A>
+fn route<A, P, T>(packet: &P, tables: &T, src: A, dst: A) -> Route<A>
 where
     A: Address,
     P: Packet,
@@ -210,7 +210,8 @@ where
     reply_key.dst = key.src;
     reply_key.dst_port = key.src_port;
     reply_key.protocol = key.protocol;
-    let route = route(packet, tables, (!*masquerade).then_some(key.src), reply_key.src);
+    let src = if *masquerade { A::UNSPECIFIED } else { key.src };
+    let route = route(packet, tables, src, reply_key.src);
     // What this node delivers to itself keeps its client's address, as nothing behind the kernel's INPUT hook is
     // masqueraded.
     if *masquerade && !route.here {

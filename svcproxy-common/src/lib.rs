@@ -31,6 +31,7 @@ pub mod reason;
 pub mod socket;
 mod tables;
 pub mod transport;
+pub mod verifier;
 pub mod wire;
 
 pub use delivery::Verdict;

@@ -53,9 +53,9 @@ pub trait Packet {
     /// Seconds of CLOCK_MONOTONIC.
     fn now(&self) -> u32;
 
-    /// Asks the kernel's routing about a packet from `src` to `dst`; `None` stands for this node's own address, which
-    /// the answer then names. What was answered this second about another packet `by_destination` holds for this one.
-    fn route<A: Address>(&self, src: Option<A>, dst: A, by_destination: bool) -> Route<A>;
+    /// Asks the kernel's routing about a packet from `src` to `dst`; an unspecified source stands for this node's own
+    /// address, which the answer then names. What was answered this second about another packet `by_destination` holds for this one.
+    fn route<A: Address>(&self, src: A, dst: A, by_destination: bool) -> Route<A>;
 
     /// Notes what its way takes, in bytes, for the answer to a packet that is [too big](crate::Reason::TooBig).
     fn note_mtu(&self, mtu: u16);
@@ -109,8 +109,9 @@ pub trait Packet {
 pub struct Route<A> {
     /// Where it goes next. [`NextHop::ROUTING`] when that is nothing this hook could do itself.
     pub next_hop: NextHop,
-    /// Its source address; `None` when this node has none for the purpose.
-    pub source: Option<A>,
+    /// Its source address; all zeros when this node has none for the purpose. No `Option`: LLVM copies the undefined
+    /// address of a `None`, and the verifier refuses to read what was never written.
+    pub source: A,
     /// Whether it goes to this node itself.
     pub here: bool,
 }

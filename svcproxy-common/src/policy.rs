@@ -106,12 +106,15 @@ fn filter<A: Address>(tables: &impl Tables<A>, service: &ServiceEntry, client: &
     }
 }
 
-/// The address to masquerade behind: that of the interface by which the endpoint is reached, else the node's.
+/// The address to masquerade behind: that of the interface by which the endpoint is reached (`routed`, all zeros when
+/// there is none), else the node's.
 #[inline(always)]
-pub fn masquerade_address<A: Address>(tables: &impl Tables<A>, routed: Option<A>) -> Result<A, Reason> {
-    match (routed, tables.config()) {
-        (Some(address), _) => Ok(address),
-        (None, Some(config)) if config.node_address.bits() != 0 => Ok(config.node_address),
+pub fn masquerade_address<A: Address>(tables: &impl Tables<A>, routed: A) -> Result<A, Reason> {
+    if routed != A::UNSPECIFIED {
+        return Ok(routed);
+    }
+    match tables.config() {
+        Some(config) if config.node_address != A::UNSPECIFIED => Ok(config.node_address),
         _ => Err(Reason::NoSourceAddress),
     }
 }

@@ -8,7 +8,7 @@
 use crate::{
     Packet, Reason, SocketTuple, Table, Tables,
     abi::{Address, FlowKey, FlowState},
-    choice, connection, flow,
+    choice, connection, flow, verifier,
 };
 
 /// How many ports are tried for a client whose own is taken. With every second port taken, one connection in 256 finds
@@ -41,6 +41,7 @@ where
         }
         reply.dst_port = choice::port(key, turn, first, count);
         turn += 1;
+        verifier::close_loop();
     }
     Ok(())
 }

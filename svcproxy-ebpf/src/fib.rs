@@ -15,6 +15,7 @@ use svcproxy_common::{
     abi::{Address, Delivery, Protocol},
     flow::NextHop,
     known,
+    verifier::barrier,
 };
 
 use crate::{clock, maps::INTERFACES};
@@ -64,7 +65,7 @@ impl Answer {
         let hash = known::hash(dst) / (u32::MAX / ANSWERS_MAX + 1);
         let place = ANSWERS.get_ptr_mut(if remember { hash } else { ANSWERS_MAX });
         // SAFETY: this CPU's own; programs of these types do not nest on one CPU.
-        place.map(|place| unsafe { &mut *place })
+        place.map(|place| unsafe { &mut *barrier(place) })
     }
 
     /// Whether it was given to this question in this second.
@@ -84,7 +85,14 @@ impl Answer {
 
     /// What it says.
     #[inline(always)]
-    fn route<A: Address>(&self, src: Option<A>) -> Route<A> {
+    fn route<A: Address>(&self, src: A) -> Route<A> {
+        let source = if !self.found {
+            A::UNSPECIFIED
+        } else if src == A::UNSPECIFIED {
+            A::from_fib(self.source)
+        } else {
+            src
+        };
         Route {
             next_hop: NextHop {
                 delivery: self.delivery,
@@ -93,39 +101,38 @@ impl Answer {
                 dst_mac: self.dst_mac,
                 src_mac: self.src_mac,
             },
-            source: self.found.then(|| src.unwrap_or_else(|| A::from_fib(self.source))),
+            source,
             here: self.here,
         }
     }
 }
 
-/// The route from `src`, or this node's own address, to `dst` for a packet that came in by `ifindex`. See
+/// The route from `src`, or this node's own address if that is unspecified, to `dst` for a packet that came in by `ifindex`. See
 /// [`Packet::route`](svcproxy_common::Packet::route). `ask` is [`ask`], with the context of the running program.
 #[inline(always)]
 pub(crate) fn route<A: Address>(
     ifindex: u32,
-    src: Option<A>,
+    src: A,
     dst: A,
     by_destination: bool,
     ask: impl FnOnce(&mut Answer),
 ) -> Route<A> {
-    let by_destination = by_destination && !src.is_some_and(|src| src.is_confined());
+    let by_destination = by_destination && !src.is_confined();
     let Some(answer) = Answer::place(&dst, by_destination) else {
         return Route {
             next_hop: NextHop::ROUTING,
-            source: None,
+            source: A::UNSPECIFIED,
             here: false,
         };
     };
+    let asks_source = src == A::UNSPECIFIED;
     let now = clock::now();
     // The kernel takes as long as for an insert into a table, and many connections are to few endpoints.
-    if !by_destination || !answer.is_about::<A>(ifindex, src.is_none(), dst.fib(), now) {
+    if !by_destination || !answer.is_about::<A>(ifindex, asks_source, dst.fib(), now) {
         answer.second = if by_destination { now } else { 0 };
         (answer.dst, answer.ingress_ifindex) = (dst.fib(), ifindex);
-        (answer.family, answer.asks_source) = (A::AF, src.is_none());
-        if let Some(src) = src {
-            answer.source = src.fib();
-        }
+        (answer.family, answer.asks_source) = (A::AF, asks_source);
+        answer.source = src.fib();
         ask(answer);
     }
     answer.route(src)
@@ -151,7 +158,7 @@ pub(crate) unsafe fn ask(ctx: *mut c_void, answer: &mut Answer) {
         return;
     };
     // SAFETY: this CPU's own slot, of the same size and alignment; programs of these types do not nest on one CPU.
-    let params = unsafe { &mut *params.cast::<FibParams>() };
+    let params = unsafe { &mut *barrier(params).cast::<FibParams>() };
     // SAFETY: a plain C struct of integers; zero is what the kernel asks of its unused fields.
     *params = unsafe { core::mem::zeroed() };
     params.family = answer.family;

@@ -5,10 +5,13 @@
 //! They are cold: LLVM then gives registers to the packets of connections that are there.
 //!
 //! The types are what BTF says: the context, pointers to values, numbers; what comes back is a number. To the verifier a
-//! pointer may be null. Names are those of symbols, and so of functions in `bpftool prog dump`.
+//! pointer may be null. Before Linux 6.2 a pointer from a parameter is no key of a map (`resolve_func_arg_reg_types`), so
+//! each step copies the keys it is given to per-CPU scratch. Names are those of symbols, and so of functions in `bpftool prog dump`.
 
 use aya_ebpf::{
     bindings::{__sk_buff, xdp_md},
+    btf_maps::PerCpuArray,
+    macros::btf_map,
     programs::{TcContext, XdpContext},
 };
 use svcproxy_common::{
@@ -18,6 +21,7 @@ use svcproxy_common::{
     crc32c,
     flow::TcpFlags,
     ports,
+    verifier::barrier,
 };
 
 use crate::{
@@ -39,6 +43,10 @@ macro_rules! by_family {
 }
 pub(crate) use by_family;
 
+/// Places in the scratch for keys.
+const KEY: u32 = 0;
+const REPLY_KEY: u32 = 1;
+
 /// What a step has come to, from the number that it returns.
 #[inline(always)]
 pub(crate) fn result(reason: Reason) -> Result<(), Reason> {
@@ -55,14 +63,31 @@ fn reason(result: Result<(), Reason>) -> Reason {
 }
 
 macro_rules! steps {
-    ($address:ty: $choose:ident, $is_vacant:ident) => {
+    ($address:ty: $choose:ident, $is_vacant:ident, $keys:literal, $KEYS:ident, $copy:ident) => {
+        /// Per-CPU scratch: the packet's key, and that of its replies.
+        #[btf_map(name = $keys)]
+        static $KEYS: PerCpuArray<FlowKey<$address>, 2> = PerCpuArray::new();
+
+        /// A copy of the key in the scratch at `index`; `None` for a null pointer. A step that another step calls may copy
+        /// the same key to the same place.
+        #[inline(always)]
+        fn $copy(index: u32, key: *const FlowKey<$address>) -> Option<&'static FlowKey<$address>> {
+            // SAFETY: null, or what the verifier has found to be readable.
+            let key = unsafe { key.as_ref() }?;
+            let copy = barrier($KEYS.get_ptr_mut(index)?);
+            // SAFETY: this CPU's own slot; programs of these types do not nest on one CPU.
+            unsafe {
+                copy.write(*key);
+                Some(&*copy)
+            }
+        }
+
         /// [`connection::choose`]
         #[unsafe(no_mangle)]
         #[cold]
         #[inline(never)]
         pub(crate) extern "C" fn $choose(key: *const FlowKey<$address>, now: u32) -> Reason {
-            // SAFETY: null, or what the verifier has found to be readable.
-            let Some(key) = (unsafe { key.as_ref() }) else {
+            let Some(key) = $copy(KEY, key) else {
                 return Reason::NotAService;
             };
             reason(connection::choose(&Maps, key, now))
@@ -77,14 +102,13 @@ macro_rules! steps {
             key: *const FlowKey<$address>,
             now: u32,
         ) -> bool {
-            // SAFETY: as above.
-            match unsafe { (reply_key.as_ref(), key.as_ref()) } {
+            match ($copy(REPLY_KEY, reply_key), $copy(KEY, key)) {
                 (Some(reply_key), Some(key)) => ports::is_vacant(&Maps, reply_key, key, now),
                 _ => false,
             }
         }
     };
-    ($address:ty, $raw:ty, $context:ty, $packet:ty: $attend:ident, $open:ident) => {
+    ($address:ty, $raw:ty, $context:ty, $packet:ty: $attend:ident, $open:ident, $copy:ident) => {
         /// [`connection::attend`]
         #[unsafe(no_mangle)]
         #[cold]
@@ -96,8 +120,7 @@ macro_rules! steps {
             in_flows: bool,
             routed: bool,
         ) -> Attended {
-            // SAFETY: as above.
-            let Some(key) = (unsafe { key.as_ref() }) else {
+            let Some(key) = $copy(KEY, key) else {
                 return Attended::Stray;
             };
             let ctx = <$context>::new(ctx);
@@ -116,8 +139,7 @@ macro_rules! steps {
         #[cold]
         #[inline(never)]
         pub(crate) extern "C" fn $open(ctx: *mut $raw, key: *const FlowKey<$address>, now: u32, ended: bool) -> Reason {
-            // SAFETY: as above.
-            let Some(key) = (unsafe { key.as_ref() }) else {
+            let Some(key) = $copy(KEY, key) else {
                 return Reason::NotAService;
             };
             let ctx = <$context>::new(ctx);
@@ -126,12 +148,12 @@ macro_rules! steps {
     };
 }
 
-steps!(V4Addr: choose_v4, is_vacant_v4);
-steps!(V6Addr: choose_v6, is_vacant_v6);
-steps!(V4Addr, xdp_md, XdpContext, XdpPacket<'_>: attend_v4_xdp, open_v4_xdp);
-steps!(V6Addr, xdp_md, XdpContext, XdpPacket<'_>: attend_v6_xdp, open_v6_xdp);
-steps!(V4Addr, __sk_buff, TcContext, TcPacket<'_, true, true>: attend_v4_tc, open_v4_tc);
-steps!(V6Addr, __sk_buff, TcContext, TcPacket<'_, true, true>: attend_v6_tc, open_v6_tc);
+steps!(V4Addr: choose_v4, is_vacant_v4, "keys_v4", KEYS_V4, copy_v4);
+steps!(V6Addr: choose_v6, is_vacant_v6, "keys_v6", KEYS_V6, copy_v6);
+steps!(V4Addr, xdp_md, XdpContext, XdpPacket<'_>: attend_v4_xdp, open_v4_xdp, copy_v4);
+steps!(V6Addr, xdp_md, XdpContext, XdpPacket<'_>: attend_v6_xdp, open_v6_xdp, copy_v6);
+steps!(V4Addr, __sk_buff, TcContext, TcPacket<'_, true, true>: attend_v4_tc, open_v4_tc, copy_v4);
+steps!(V6Addr, __sk_buff, TcContext, TcPacket<'_, true, true>: attend_v6_tc, open_v6_tc, copy_v6);
 
 /// [`crc32c::delta`]
 #[unsafe(no_mangle)]

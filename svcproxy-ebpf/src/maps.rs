@@ -15,6 +15,7 @@ use svcproxy_common::{
     filter::Filter,
     flow::Live,
     known::Known,
+    verifier::barrier,
 };
 
 use crate::{global, reorder};
@@ -255,12 +256,14 @@ macro_rules! tables {
             #[inline(always)]
             fn opening(&self) -> Option<&mut Opening<$address>> {
                 // SAFETY: this CPU's own slot; programs of these types do not nest, and its users take turns.
-                $opening.get_ptr_mut(0).map(|opening| unsafe { &mut *opening })
+                $opening
+                    .get_ptr_mut(0)
+                    .map(|opening| unsafe { &mut *barrier(opening) })
             }
 
             #[inline(always)]
             fn opened(&self) -> Option<&Live<FlowEntry<$address>>> {
-                let opening = $opening.get_ptr_mut(0)?;
+                let opening = barrier($opening.get_ptr_mut(0)?);
                 // SAFETY: this CPU's own slot; `Live` has the layout of what it wraps.
                 Some(unsafe { &*(&raw mut (*opening).entry).cast() })
             }

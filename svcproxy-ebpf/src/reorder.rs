@@ -20,6 +20,7 @@ use svcproxy_common::{
     abi::{Address, FragmentKey},
     family::{Family, Piece, V4, V6},
     flow, transport,
+    verifier::{close_loop, length_within},
     wire::Ethernet,
 };
 
@@ -161,10 +162,7 @@ fn keep<A: Address>(ctx: &TcContext, key: &FragmentKey<A>) -> Option<i32>
 where
     Maps: Tables<A>,
 {
-    let length = ctx.len();
-    if length == 0 || length as usize > LONGEST {
-        return None;
-    }
+    let length = length_within(ctx.len(), LONGEST)?;
     // SAFETY: this CPU's own slot, and programs of this type do not nest on one CPU.
     let next = unsafe { &mut *NEXT.get_ptr_mut(0)? };
     next.second = clock::now();
@@ -179,11 +177,15 @@ where
         let flags = match place.get() {
             None => BPF_NOEXIST, // nor may another processor take it
             Some(kept) if !kept.is_fresh() => BPF_ANY,
-            Some(_) => continue,
+            Some(_) => {
+                close_loop();
+                continue;
+            }
         };
         if EARLY.insert(&place, &*next, flags.into()).is_ok() {
             break;
         }
+        close_loop();
     }
     // The first may have come on another processor since it was looked for, and have looked here in vain.
     if Maps.fragment(key).is_some() && EARLY.remove(&place).is_ok() {
@@ -205,10 +207,10 @@ fn replay(ctx: &TcContext, mut place: Place) -> i32 {
         let Some(kept) = place.get() else {
             break;
         };
-        let (length, fresh) = (kept.length, kept.is_fresh());
-        if length == 0 || length as usize > LONGEST {
+        let fresh = kept.is_fresh();
+        let Some(length) = length_within(kept.length, LONGEST) else {
             break;
-        }
+        };
         let flags = (BPF_F_RECOMPUTE_CSUM | BPF_F_INVALIDATE_HASH).into();
         // SAFETY: the skb of the running program, and bytes of a map.
         let changed = fresh
@@ -221,6 +223,7 @@ fn replay(ctx: &TcContext, mut place: Place) -> i32 {
         }
         // Another processor may have removed it.
         let _ = EARLY.remove(&place);
+        close_loop();
     }
     TC_ACT_SHOT
 }

@@ -197,7 +197,7 @@ impl<const IN: bool, const PLAIN: bool> Packet for TcPacket<'_, IN, PLAIN> {
     }
 
     #[inline(always)]
-    fn route<A: Address>(&self, src: Option<A>, dst: A, by_destination: bool) -> Route<A> {
+    fn route<A: Address>(&self, src: A, dst: A, by_destination: bool) -> Route<A> {
         // SAFETY: the context of the running program.
         let ifindex = unsafe { (*self.ctx.skb.skb).ifindex };
         fib::route(ifindex, src, dst, by_destination, |answer| {

@@ -127,7 +127,7 @@ impl Packet for XdpPacket<'_> {
     }
 
     #[inline(always)]
-    fn route<A: Address>(&self, src: Option<A>, dst: A, by_destination: bool) -> Route<A> {
+    fn route<A: Address>(&self, src: A, dst: A, by_destination: bool) -> Route<A> {
         let ifindex = self.ctx.ingress_ifindex() as u32;
         fib::route(ifindex, src, dst, by_destination, |answer| {
             global::ask_xdp(self.ctx.ctx, answer);

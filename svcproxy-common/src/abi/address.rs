@@ -7,6 +7,9 @@ pub trait Address: Copy + Eq + Ord + Hash + Debug + 'static {
     /// Its octets, without an alignment.
     type Octets: Copy + Eq + Ord + Hash + Debug + 'static;
 
+    /// All zeros: no address.
+    const UNSPECIFIED: Self;
+
     /// The octets, most significant first.
     fn octets(&self) -> Self::Octets;
 
@@ -55,6 +58,8 @@ pub struct V6Addr {
 }
 
 impl Address for V4Addr {
+    const UNSPECIFIED: Self = Self { octets: [0; 4] };
+
     type Octets = [u8; 4];
 
     #[inline(always)]
@@ -115,6 +120,8 @@ impl V6Addr {
 }
 
 impl Address for V6Addr {
+    const UNSPECIFIED: Self = Self { octets: [0; 16] };
+
     type Octets = [u8; 16];
 
     #[inline(always)]

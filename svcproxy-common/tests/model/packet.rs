@@ -121,15 +121,16 @@ impl<H: Hook> Packet for HostPacket<'_, H> {
         self.node.tagged.get()
     }
 
-    fn route<A: Address>(&self, src: Option<A>, dst: A, _by_destination: bool) -> Route<A> {
+    fn route<A: Address>(&self, src: A, dst: A, _by_destination: bool) -> Route<A> {
         // From such an address the kernel finds no way (`bpf_ipv6_fib_lookup`, net/core/filter.c).
-        let found = self
-            .node
-            .route(dst)
-            .filter(|_| !src.is_some_and(|src| src.is_confined()));
+        let found = self.node.route(dst).filter(|_| !src.is_confined());
         Route {
             next_hop: found.map_or(NextHop::ROUTING, |route| route.next_hop),
-            source: found.and_then(|route| src.or(route.source.map(A::from_fib))),
+            source: match found {
+                Some(_) if src != A::UNSPECIFIED => src,
+                Some(route) => route.source.map_or(A::UNSPECIFIED, A::from_fib),
+                None => A::UNSPECIFIED,
+            },
             here: found.is_none() && self.node.delivers_the_rest.get(),
         }
     }

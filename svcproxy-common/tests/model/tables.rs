@@ -195,8 +195,6 @@ impl HostTables {
 
 /// An address that knows its half of the tables.
 pub trait Side: Address {
-    const UNSPECIFIED: Self;
-
     fn bytes(octets: &Self::Octets) -> &[u8];
     fn of(tables: &HostTables) -> &FamilyTables<Self>;
     fn from_ip(ip: IpAddr) -> Self;
@@ -204,8 +202,6 @@ pub trait Side: Address {
 }
 
 impl Side for V4Addr {
-    const UNSPECIFIED: Self = Self { octets: [0; 4] };
-
     fn bytes(octets: &[u8; 4]) -> &[u8] {
         octets
     }
@@ -227,8 +223,6 @@ impl Side for V4Addr {
 }
 
 impl Side for V6Addr {
-    const UNSPECIFIED: Self = Self { octets: [0; 16] };
-
     fn bytes(octets: &[u8; 16]) -> &[u8] {
         octets
     }
