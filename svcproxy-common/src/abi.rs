@@ -56,6 +56,17 @@ impl core::fmt::Display for Protocol {
     }
 }
 
+/// Value of `interface_addresses`, keyed by ifindex: the addresses behind which an interface's packets are masqueraded where
+/// the kernel does not say (`BPF_FIB_LOOKUP_SRC`, Linux 6.7).
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct InterfaceAddresses {
+    /// The first IPv4 address, network byte order; zeros when there is none.
+    pub v4: [u8; 4],
+    /// The first global IPv6 address, likewise.
+    pub v6: [u8; 16],
+}
+
 /// Value of `interfaces`, keyed by ifindex: what may be sent to an interface without the kernel's routing.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -106,6 +117,7 @@ assert_sizes! {
     FlowEntry<V4Addr> = 2 * 4 + 4 * 2 + 2 * 4 + 2 + 1 + 1 + 2 * 6,
     FlowEntry<V6Addr> = 2 * 16 + 4 * 2 + 2 * 4 + 2 + 1 + 1 + 2 * 6,
     Interface = 4,
+    InterfaceAddresses = 4 + 16,
     Layout = 4,
 }
 
@@ -127,7 +139,7 @@ mod pod {
     pod! {
         ServiceKey<V4Addr>, ServiceKey<V6Addr>, ServiceEntry, BackendKey, Backend<V4Addr>, Backend<V6Addr>,
         AffinityKey<V4Addr>, AffinityKey<V6Addr>, AffinityEntry, FlowKey<V4Addr>, FlowKey<V6Addr>,
-        FlowEntry<V4Addr>, FlowEntry<V6Addr>, Interface, Layout, Network, SourceRange<V4Addr>, SourceRange<V6Addr>,
+        FlowEntry<V4Addr>, FlowEntry<V6Addr>, Interface, InterfaceAddresses, Layout, Network, SourceRange<V4Addr>, SourceRange<V6Addr>,
         FragmentKey<V4Addr>, FragmentKey<V6Addr>, FragmentPorts, Config<V4Addr>, Config<V6Addr>, SocketKey<V4Addr>,
         SocketKey<V6Addr>, SocketPeer<V4Addr>, SocketPeer<V6Addr>,
     }

@@ -4,14 +4,14 @@
 //! in kernel/time/tick-sched.c), so two constants that the daemon finds at start turn one into the other.
 
 use aya_ebpf::{
-    Global,
+    EbpfContext as _, Global,
     bindings::xdp_action,
     helpers::{bpf_jiffies64, bpf_ktime_get_ns},
     programs::XdpContext,
 };
 use svcproxy_common::wire::{Field, Wire};
 
-use crate::access::Frame;
+use crate::{access::Frame, fib};
 
 /// 2³² divided by the number of jiffies in a second (CONFIG_HZ).
 #[unsafe(no_mangle)]
@@ -29,14 +29,16 @@ pub(crate) fn now() -> u32 {
     (jiffies.wrapping_mul(SECONDS_PER_JIFFY_32.load()) >> 32) as u32
 }
 
-/// What `svcproxy_clock` writes into its packet: both clocks at one moment.
+/// What `svcproxy_clock` writes into its packet: both clocks at one moment, and what `bpf_fib_lookup` says to
+/// [`FIB_LOOKUP_SRC`](fib::SRC) without an address family: `-EINVAL` when it does not know the flag.
 #[repr(C)]
 struct Sample {
     jiffies: Field<u64, 8>,
     nanoseconds: Field<u64, 8>,
+    fib_source: Field<u64, 8>,
 }
 
-// SAFETY: `repr(C)` of two byte fields: alignment 1, no padding, any bits are valid.
+// SAFETY: `repr(C)` of three byte fields: alignment 1, no padding, any bits are valid.
 unsafe impl Wire for Sample {}
 
 /// Writes a [`Sample`] over the first bytes of the packet.
@@ -50,5 +52,7 @@ pub(crate) fn sample(ctx: &XdpContext) -> u32 {
     let (jiffies, nanoseconds) = unsafe { (bpf_jiffies64(), bpf_ktime_get_ns()) };
     sample.jiffies.set(jiffies);
     sample.nanoseconds.set(nanoseconds);
+    // SAFETY: the context of the running program.
+    sample.fib_source.set(unsafe { fib::try_source(ctx.as_ptr()) } as u64);
     xdp_action::XDP_PASS
 }

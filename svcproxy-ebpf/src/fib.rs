@@ -12,13 +12,16 @@ use aya_ebpf::{
 };
 use svcproxy_common::{
     Route, SocketTuple,
-    abi::{Address, Delivery, Protocol},
+    abi::{Address, Delivery, Protocol, V4Addr, V6Addr},
     flow::NextHop,
     known,
     verifier::barrier,
 };
 
-use crate::{clock, maps::INTERFACES};
+use crate::{
+    clock,
+    maps::{INTERFACE_ADDRESSES, INTERFACES},
+};
 
 /// A question to the kernel's routing, in words: on the stack there is no room for it.
 #[btf_map(name = "fib_params")]
@@ -34,6 +37,9 @@ const ANSWERS_MAX: u32 = 1_024;
 /// Behind them one place for an answer that must not be remembered.
 #[btf_map(name = "fib_answers")]
 static ANSWERS: PerCpuArray<Answer, { ANSWERS_MAX as usize + 1 }> = PerCpuArray::new();
+
+/// `BPF_FIB_LOOKUP_SRC` (Linux 6.7): answer with the source address.
+const SRC: u32 = 1 << 4;
 
 /// What the kernel says of the way to a destination.
 #[repr(C)]
@@ -145,8 +151,8 @@ pub(crate) fn route<A: Address>(
 /// `ctx` is the context of the running XDP or tc program.
 #[inline(always)]
 pub(crate) unsafe fn ask(ctx: *mut c_void, answer: &mut Answer) {
-    /// `BPF_FIB_LOOKUP_SRC` (Linux 6.7): answer with the source address.
-    const SRC: u32 = 1 << 4;
+    /// `-EINVAL`: this kernel does not know the flag, and has looked at nothing.
+    const INVALID: i64 = -22;
     const SUCCESS: i64 = 0;
     const NOT_FORWARDED: i64 = 4;
     const NO_NEIGHBOUR: i64 = 7;
@@ -172,7 +178,12 @@ pub(crate) unsafe fn ask(ctx: *mut c_void, answer: &mut Answer) {
         flags = 0;
     }
     // SAFETY: `ctx` by this function's contract; `params` is of the size given.
-    let found = unsafe { bpf_fib_lookup(ctx, params, size_of::<FibParams>() as i32, flags) };
+    let mut found = unsafe { bpf_fib_lookup(ctx, params, size_of::<FibParams>() as i32, flags) };
+    let unknown_flag = found == INVALID && answer.asks_source;
+    if unknown_flag {
+        // SAFETY: as above.
+        found = unsafe { bpf_fib_lookup(ctx, params, size_of::<FibParams>() as i32, 0) };
+    }
     if found != SUCCESS && found != NO_NEIGHBOUR {
         answer.here = found == NOT_FORWARDED;
         return;
@@ -182,6 +193,9 @@ pub(crate) unsafe fn ask(ctx: *mut c_void, answer: &mut Answer) {
     (answer.dst_mac, answer.src_mac) = (params.dmac, params.smac);
     // SAFETY: ours, or written by the kernel before it looks for the neighbour.
     answer.source = unsafe { params.__bindgen_anon_3.ipv6_src };
+    if unknown_flag {
+        answer.source = address_of(answer.ifindex, answer.family);
+    }
     // Not known before the neighbour is.
     (answer.delivery, answer.mtu) = (Delivery::NEIGHBOUR, u16::MAX);
     if found == SUCCESS {
@@ -192,6 +206,35 @@ pub(crate) unsafe fn ask(ctx: *mut c_void, answer: &mut Answer) {
         if let Some(interface) = unsafe { INTERFACES.get(params.ifindex) } {
             answer.delivery = interface.delivery;
         }
+    }
+}
+
+/// Asks with [`SRC`] and without an address family, which finds nothing: `-EINVAL` when the kernel does not know the flag.
+///
+/// # Safety
+///
+/// `ctx` is the context of the running XDP or tc program.
+#[inline(always)]
+pub(crate) unsafe fn try_source(ctx: *mut c_void) -> i64 {
+    let Some(params) = PARAMS.get_ptr_mut(0) else {
+        return 0;
+    };
+    let params = barrier(params).cast::<FibParams>();
+    // SAFETY: as in `ask`.
+    unsafe {
+        params.write(core::mem::zeroed());
+        bpf_fib_lookup(ctx, params, size_of::<FibParams>() as i32, SRC)
+    }
+}
+
+/// The address of an interface, in words; zeros when it has none.
+#[inline(always)]
+fn address_of(ifindex: u32, family: u8) -> [u32; 4] {
+    // SAFETY: copied at once; the daemon replaces values whole.
+    let addresses = unsafe { INTERFACE_ADDRESSES.get(ifindex) }.copied().unwrap_or_default();
+    match family == V4Addr::AF {
+        true => V4Addr { octets: addresses.v4 }.fib(),
+        false => V6Addr { octets: addresses.v6 }.fib(),
     }
 }
 

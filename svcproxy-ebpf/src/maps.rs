@@ -9,8 +9,8 @@ use svcproxy_common::{
     Opening, Reason, Table, Tables,
     abi::{
         Address as _, AffinityEntry, AffinityKey, Backend, BackendKey, Config, FlowEntry, FlowKey, FragmentKey,
-        FragmentPorts, Interface, Layout, Network, NetworkAddress, ServiceEntry, ServiceKey, SlotPair, SocketKey,
-        SocketPeer, SourceRange, V4Addr, V6Addr,
+        FragmentPorts, Interface, InterfaceAddresses, Layout, Network, NetworkAddress, ServiceEntry, ServiceKey,
+        SlotPair, SocketKey, SocketPeer, SourceRange, V4Addr, V6Addr,
     },
     filter::Filter,
     flow::Live,
@@ -133,6 +133,10 @@ static OPAQUE: PerCpuArray<u64, 1> = PerCpuArray::new();
 /// By ifindex; see [`Interface`].
 #[btf_map(name = "interfaces")]
 pub(crate) static INTERFACES: HashMap<u32, Interface, INTERFACES_MAX, SPARSE> = HashMap::new();
+
+/// By ifindex; see [`InterfaceAddresses`].
+#[btf_map(name = "interface_addresses")]
+pub(crate) static INTERFACE_ADDRESSES: HashMap<u32, InterfaceAddresses, INTERFACES_MAX, SPARSE> = HashMap::new();
 
 /// Addresses that can matter, see [`svcproxy_common::known`].
 #[btf_map(name = "known")]

@@ -9,7 +9,7 @@ use super::{
     PlaceArgs,
     lock::{self, Lock},
 };
-use crate::{datapath::links, state};
+use crate::{datapath::pins, state};
 
 /// Detaches the programs, frees the maps and deletes the state.
 pub(super) fn cleanup(places: &PlaceArgs) -> anyhow::Result<()> {
@@ -35,7 +35,7 @@ pub(super) fn cleanup(places: &PlaceArgs) -> anyhow::Result<()> {
 pub(super) fn remove_datapath(pin_dir: &Path) -> anyhow::Result<()> {
     let dir = pin_dir.join("links");
     if dir.exists() {
-        links::detach_all(&dir)?;
+        pins::detach_all(&dir)?;
     }
     for dir in [&dir, pin_dir] {
         remove_pins(dir).with_context(|| format!("cannot clear {}", dir.display()))?;

@@ -89,6 +89,12 @@ pub struct RunArgs {
     /// Hook that takes incoming packets
     #[arg(long, value_enum, default_value_t)]
     pub mode: Mode,
+    /// How programs attach at tc
+    #[arg(long, value_enum, default_value_t, env = "SVCPROXY_TC_ATTACH")]
+    pub tc_attach: TcAttach,
+    /// Write the verifier's whole log there when the kernel refuses a program
+    #[arg(long, value_name = "FILE")]
+    pub verifier_log: Option<PathBuf>,
     /// Attach (tc) by itself to the interfaces that endpoints, Pods and --cluster-cidr are behind
     #[arg(
         long,
@@ -166,8 +172,31 @@ pub enum Mode {
     Auto,
     /// Native XDP, or fail
     Xdp,
-    /// tc (tcx)
+    /// tc
     Tc,
+}
+
+/// `--tc-attach`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum TcAttach {
+    /// tcx where the kernel has it (Linux 6.6), clsact elsewhere
+    #[default]
+    Auto,
+    /// tcx links
+    Tcx,
+    /// Filters of the clsact qdisc
+    Clsact,
+}
+
+impl TcAttach {
+    /// This way, or `found` where it is left to the kernel.
+    fn or(self, found: links::TcAttach) -> links::TcAttach {
+        match self {
+            Self::Auto => found,
+            Self::Tcx => links::TcAttach::Tcx,
+            Self::Clsact => links::TcAttach::Clsact,
+        }
+    }
 }
 
 impl From<Mode> for links::Mode {

@@ -14,7 +14,8 @@ use super::RunArgs;
 use crate::{
     datapath::{
         Datapath, DatapathError,
-        links::{self, Attached, Hook, Mode},
+        links::{Attached, Hook, Mode},
+        pins,
     },
     model::{Model, Node, NodePolicy, Service},
     network::{
@@ -68,11 +69,6 @@ impl NodeNetwork {
             refused: BTreeMap::new(),
             warned: BTreeSet::new(),
         })
-    }
-
-    /// All interfaces.
-    pub(super) fn links(&self) -> &[Link] {
-        &self.snapshot.links
     }
 
     /// The network as it was last read.
@@ -179,7 +175,7 @@ impl NodeNetwork {
             .chain(wanted.values().map(|(link, _)| link))
             .cloned()
             .collect();
-        for link in links::detach_others(dir, &keep).context("cannot detach")? {
+        for link in pins::detach_others(dir, &keep).context("cannot detach")? {
             info!("detached {link}: its interface is neither listed nor one of pods");
         }
         for (index, (link, why)) in wanted {

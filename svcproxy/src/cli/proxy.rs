@@ -15,7 +15,7 @@ use super::{
     unreachable::Endpoints,
 };
 use crate::{
-    datapath::{Datapath, DatapathError, links, sockets, sweep},
+    datapath::{Datapath, DatapathError, pins, sockets, sweep},
     health::{Health, ServiceServers, health_checks},
     manifest::Changed,
     model::{Model, Node, NodePolicy},
@@ -77,7 +77,7 @@ impl<'a> Proxy<'a> {
     pub(super) fn set_up(&mut self, model: Model, memory: Memory) -> anyhow::Result<()> {
         self.apply(model, memory)?;
         let dir = self.links_dir();
-        let before = links::pinned(&dir)?;
+        let before = pins::pinned(&dir)?;
         let listed = self.network.attach_listed(self.datapath, &dir, self.args.mode.into());
         let attached = listed.and_then(|on_xdp| {
             self.on_xdp = on_xdp;
@@ -86,7 +86,7 @@ impl<'a> Proxy<'a> {
             Ok(self.datapath.take_over()?)
         });
         if attached.is_err() {
-            links::keep_only(&dir, &before)?;
+            pins::keep_only(&dir, &before)?;
         } else {
             self.health.updated(SystemTime::now());
         }
@@ -251,7 +251,7 @@ impl<'a> Proxy<'a> {
     fn attach_to_pods(&mut self) -> anyhow::Result<()> {
         let dir = self.links_dir();
         self.network.attach(self.datapath, &dir, &self.model)?;
-        Ok(self.datapath.maps.set_interfaces(self.network.links(), &self.on_xdp)?)
+        Ok(self.datapath.set_interfaces(self.network.snapshot(), &self.on_xdp)?)
     }
 
     /// Has this node's own processes reach Services, where there are cgroups.

@@ -22,7 +22,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::{RunArgs, changes::Reader, cleanup, heap, lock::Lock, network::NodeNetwork, proxy::Proxy};
 use crate::{
-    datapath::{Datapath, preflight},
+    datapath::{Datapath, DatapathError, preflight},
     health::{Health, ProxyServer},
     manifest::Changed,
     state::State,
@@ -109,6 +109,7 @@ async fn serve(args: &RunArgs) -> anyhow::Result<ExitCode> {
         let loading = scope.spawn(|| Datapath::load(Some(pin_dir), &sizes));
         let read = reader.read(&Changed::Anything, &loaded.state);
         let datapath = loading.join().expect("it does not panic");
+        let datapath = datapath.inspect_err(|error| write_verifier_log(args, error));
         match read? {
             Some(read) => Ok(Some((datapath?, read))),
             None => Ok(None),
@@ -121,6 +122,10 @@ async fn serve(args: &RunArgs) -> anyhow::Result<ExitCode> {
         return begun.map(|_| ExitCode::FAILURE);
     };
     info!("tables take {} MiB of kernel memory", sizes.memory() >> 20);
+    datapath.tc_attach = args.tc_attach.or(datapath.tc_attach);
+    if let Some(without) = datapath.features.without() {
+        info!("{without}");
+    }
     let mut proxy = Proxy::new(args, &mut datapath, network, reader, health);
     if let Err(error) = proxy.set_up(model, memory) {
         if fresh {
@@ -149,6 +154,17 @@ async fn serve(args: &RunArgs) -> anyhow::Result<ExitCode> {
     }
     info!("ends; the datapath stays and forwards (`svcproxy --cleanup` removes it)");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes what the verifier said of a program that it refused, where `--verifier-log` asks for it.
+fn write_verifier_log(args: &RunArgs, error: &DatapathError) {
+    let (Some(path), Some(log)) = (&args.verifier_log, error.verifier_log()) else {
+        return;
+    };
+    match std::fs::write(path, log) {
+        Ok(()) => info!("the verifier's log is in {}", path.display()),
+        Err(error) => warn!("cannot write the verifier's log: {}: {error}", path.display()),
+    }
 }
 
 /// Packets that the programs leave to the kernel's routing need it to forward.

@@ -20,6 +20,8 @@ pub(super) struct Clock {
     pub seconds_per_jiffy_32: u64,
     /// The value of `jiffies_64` at zero of CLOCK_MONOTONIC.
     pub jiffies_at_zero: u64,
+    /// Whether `bpf_fib_lookup` knows `BPF_FIB_LOOKUP_SRC`.
+    pub fib_source: bool,
 }
 
 /// Both clocks at one moment.
@@ -27,6 +29,7 @@ pub(super) struct Clock {
 struct Sample {
     jiffies: u64,
     nanoseconds: u64,
+    fib_source: bool,
 }
 
 impl Clock {
@@ -60,6 +63,7 @@ impl Clock {
             Ok(Sample {
                 jiffies: number(0),
                 nanoseconds: number(8),
+                fib_source: number(16) as i64 != -i64::from(nix::libc::EINVAL),
             })
         };
         let (start, before) = (Instant::now(), sample()?);
@@ -87,6 +91,7 @@ impl Clock {
         Ok(Self {
             seconds_per_jiffy_32: (1 << 32) / hz as u64,
             jiffies_at_zero: at.jiffies - (u128::from(at.nanoseconds) * hz / second) as u64,
+            fib_source: at.fib_source,
         })
     }
 }
@@ -100,6 +105,7 @@ mod tests {
         let at = Sample {
             jiffies: 4_294_900_000 + 50 * hz,
             nanoseconds: 50_000_000_000,
+            fib_source: true,
         };
         Clock::of(Duration::from_nanos(tick), at)
     }
@@ -110,6 +116,7 @@ mod tests {
             let expected = Clock {
                 seconds_per_jiffy_32: (1 << 32) / hz,
                 jiffies_at_zero: 4_294_900_000,
+                fib_source: true,
             };
             assert_eq!(clock(tick, hz).unwrap(), expected);
         }

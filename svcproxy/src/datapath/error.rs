@@ -12,7 +12,7 @@ pub enum DatapathError {
     #[error("the kernel did not accept svcproxy's programs or maps: {}", chain(.0))]
     Load(#[from] EbpfError),
     /// One of them did not.
-    #[error("{program}: {}", chain(.source))]
+    #[error("{program}: {}", refusal(.source))]
     Program {
         /// Name of the program.
         program: &'static str,
@@ -88,6 +88,15 @@ pub enum DatapathError {
         /// Program id.
         program: u32,
     },
+    /// Our place in the clsact qdisc is taken by a filter that is not in our pin directory.
+    #[error(
+        "{name} has a tc filter of priority 4000 with svcproxy's handle already, probably of another svcproxy: stop that and run \
+         `svcproxy --cleanup` with its --pin-dir first, or remove the filter (`tc filter show dev {name} ingress`)"
+    )]
+    ForeignFilter {
+        /// The interface.
+        name: String,
+    },
     /// A program could not be attached.
     #[error("could not attach to {name} ({hook}): {}", chain(.source))]
     Attach {
@@ -147,6 +156,14 @@ pub enum DatapathError {
 }
 
 impl DatapathError {
+    /// What the verifier said of a program that it refused.
+    pub fn verifier_log(&self) -> Option<String> {
+        match self {
+            Self::Program { source, .. } => verifier_log(source),
+            _ => None,
+        }
+    }
+
     /// Turns a map error into ours.
     pub(super) fn map(map: &str) -> impl Fn(MapError) -> Self {
         move |source| Self::Map {
@@ -162,6 +179,36 @@ impl DatapathError {
             source,
         }
     }
+}
+
+/// Why the kernel refused a program, in one line: the verifier's log may have thousands.
+fn refusal(error: &ProgramError) -> String {
+    let Some(log) = verifier_log(error).filter(|log| !log.trim().is_empty()) else {
+        return chain(error);
+    };
+    let kernel = nix::sys::utsname::uname();
+    let kernel = kernel
+        .as_ref()
+        .map_or_else(|_| "?".into(), |name| name.release().to_string_lossy());
+    format!(
+        "Linux {kernel} refuses it: {} (the whole log: --verifier-log FILE)",
+        complaint(&log)
+    )
+}
+
+fn verifier_log(error: &ProgramError) -> Option<String> {
+    match error {
+        ProgramError::LoadError { verifier_log, .. } => Some(verifier_log.to_string()),
+        _ => None,
+    }
+}
+
+/// The line of a verifier's log that says what is wrong: the last before the statistics.
+fn complaint(log: &str) -> &str {
+    const STATISTICS: [&str; 4] = ["processed ", "stack depth ", "verification time ", "peak_states "];
+    let lines = log.lines().map(str::trim).filter(|line| !line.is_empty());
+    let complaints = lines.filter(|line| !STATISTICS.iter().any(|start| line.starts_with(start)));
+    complaints.last().unwrap_or("no reason given")
 }
 
 /// An error with its causes on one line; aya's own messages leave the cause out.
@@ -189,4 +236,31 @@ pub(super) fn errno(error: &ProgramError) -> Option<i32> {
         cause = error.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What Linux 6.1 said of svcproxy_out, shortened.
+    const LOG: &str = "\
+1326: (18) r1 = 0xff3911fcc0955400    ; R1_w=map_ptr(off=0,ks=40,vs=64,imm=0)
+1328: (79) r2 = *(u64 *)(r10 -96)     ; R2_w=mem(off=0,imm=0) R10=fp0
+1329: (85) call bpf_map_lookup_elem#1
+R2 type=mem expected=fp, pkt, pkt_meta, map_key, map_value
+verification time 5242 usec
+stack depth 0+0+136+0+0
+processed 19 insns (limit 1000000) max_states_per_insn 0 total_states 1 peak_states 1 mark_read 1
+";
+
+    #[test]
+    fn the_last_line_before_the_statistics_says_what_is_wrong() {
+        let said = "R2 type=mem expected=fp, pkt, pkt_meta, map_key, map_value";
+        assert_eq!(complaint(LOG), said);
+        assert_eq!(
+            complaint("back-edge from insn 6730 to 6731"),
+            "back-edge from insn 6730 to 6731"
+        );
+        assert_eq!(complaint("\n"), "no reason given");
+    }
 }

@@ -1,9 +1,12 @@
-//! What the programs may do with packets for an interface: the map `interfaces`.
+//! What the programs know of an interface: the maps `interfaces` and `interface_addresses`.
 
-use svcproxy_common::abi::{Delivery, Interface};
+use std::{collections::BTreeMap, net::IpAddr};
 
-use super::{DatapathError, Maps, maps::delete};
-use crate::network::Link;
+use aya::maps::{HashMap, MapData};
+use svcproxy_common::abi::{Delivery, Interface, InterfaceAddresses};
+
+use super::{Datapath, DatapathError, maps::delete};
+use crate::network::{Link, Snapshot};
 
 impl Link {
     /// What the programs may do with packets for this interface; `xdp` when it runs our XDP program.
@@ -19,37 +22,62 @@ impl Link {
     }
 }
 
-impl Maps {
-    /// Brings `interfaces` up to date. `xdp` are the names of those that run our XDP program.
+impl Datapath {
+    /// Tells the programs about the interfaces. `xdp` are the names of those that run our XDP program.
     ///
     /// # Errors
     ///
-    /// When the map cannot be changed.
-    pub fn set_interfaces(&mut self, links: &[Link], xdp: &[String]) -> Result<(), DatapathError> {
-        let failed = || DatapathError::map("interfaces");
-        let present = super::entries(&self.interfaces, "interfaces")?;
-        let wanted: Vec<_> = links
-            .iter()
-            .filter_map(|link| {
-                Some((
-                    link.index,
-                    Interface {
-                        delivery: link.delivery(xdp.contains(&link.name))?,
-                        reserved: [0; 3],
-                    },
-                ))
-            })
-            .collect();
-        for (index, interface) in &wanted {
-            if !present.contains(&(*index, *interface)) {
-                self.interfaces.insert(index, interface, 0).map_err(failed())?;
-            }
-        }
-        let gone: Vec<_> = present
-            .into_iter()
-            .map(|(index, _)| index)
-            .filter(|index| !wanted.iter().any(|(wanted, _)| wanted == index))
-            .collect();
-        delete(&mut self.interfaces, &gone, "interfaces")
+    /// When a map cannot be changed.
+    pub fn set_interfaces(&mut self, network: &Snapshot, xdp: &[String]) -> Result<(), DatapathError> {
+        let deliveries = network.links.iter().filter_map(|link| {
+            let interface = Interface {
+                delivery: link.delivery(xdp.contains(&link.name))?,
+                reserved: [0; 3],
+            };
+            Some((link.index, interface))
+        });
+        let addresses = network.links.iter().map(|link| (link.index, addresses(network, link)));
+        replace(&mut self.maps.interfaces, deliveries.collect(), "interfaces")?;
+        replace(
+            &mut self.interface_addresses,
+            addresses.collect(),
+            "interface_addresses",
+        )
     }
+}
+
+/// The first address of each family of an interface. Link-local ones reach no endpoint behind a router.
+fn addresses(network: &Snapshot, link: &Link) -> InterfaceAddresses {
+    let mut found = InterfaceAddresses::default();
+    let own = network
+        .addresses
+        .iter()
+        .filter(|address| address.interface == link.index);
+    for address in own {
+        match address.ip {
+            IpAddr::V4(ip) if found.v4 == [0; 4] => found.v4 = ip.octets(),
+            IpAddr::V6(ip) if found.v6 == [0; 16] && !ip.is_unicast_link_local() => found.v6 = ip.octets(),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Makes the changes that leave exactly `wanted` in a map.
+fn replace<V: aya::Pod + PartialEq>(
+    map: &mut HashMap<MapData, u32, V>,
+    wanted: BTreeMap<u32, V>,
+    name: &'static str,
+) -> Result<(), DatapathError> {
+    let present: BTreeMap<u32, V> = super::entries(map, name)?.into_iter().collect();
+    for (index, value) in &wanted {
+        if present.get(index) != Some(value) {
+            map.insert(index, value, 0).map_err(DatapathError::map(name))?;
+        }
+    }
+    let gone: Vec<_> = present
+        .into_keys()
+        .filter(|index| !wanted.contains_key(index))
+        .collect();
+    delete(map, &gone, name)
 }

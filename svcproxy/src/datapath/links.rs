@@ -1,14 +1,9 @@
-//! Programs on interfaces: attached, pinned, adopted from an earlier run, and taken off again.
+//! Programs on interfaces: attached, adopted from an earlier run, and swapped.
 //!
-//! Each link is pinned as `links/<interface>-<ifindex>-<hook>`: when the daemon ends the programs stay, and the next
-//! one swaps its own into the same links without a packet in between seeing none.
+//! What is attached is pinned, see [`pins`](super::pins): when the daemon ends the programs stay, and the next one swaps its
+//! own into the same links and filters without a packet in between seeing none.
 
-use std::{
-    fmt, fs, io,
-    path::Path,
-    thread::sleep,
-    time::{Duration, Instant},
-};
+use std::{fmt, fs, io, path::Path};
 
 use aya::programs::{
     ProgramError, SchedClassifier, TcAttachType, XdpMode,
@@ -18,7 +13,12 @@ use aya::programs::{
     xdp::XdpLink,
 };
 
-use super::{Datapath, DatapathError, error::errno, sockets::SocketHook};
+use super::{
+    Datapath, DatapathError,
+    clsact::{self, Outcome},
+    error::errno,
+    pins::{clsact_pin_name, pin_name, unpin},
+};
 use crate::network::Link;
 
 type Result<T> = std::result::Result<T, DatapathError>;
@@ -48,7 +48,7 @@ impl Hook {
     /// Those whose programs decide about packets.
     pub const DECIDING: [Self; 3] = [Self::Xdp, Self::TcIn, Self::TcOut];
 
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Xdp => "xdp",
             Self::AfterXdp => "after-xdp",
@@ -84,6 +84,35 @@ pub enum Mode {
     Xdp,
     /// tc.
     Tc,
+}
+
+/// How programs attach at tc.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TcAttach {
+    /// By tcx links (Linux 6.6).
+    Tcx,
+    /// By filters of the clsact qdisc.
+    Clsact,
+}
+
+impl TcAttach {
+    /// By tcx, if the kernel has it.
+    pub fn probe() -> Self {
+        // Any interface serves, and every network namespace has this one.
+        match SchedClassifier::query_tcx("lo", TcAttachType::Ingress) {
+            Ok(_) => Self::Tcx,
+            Err(_) => Self::Clsact,
+        }
+    }
+}
+
+impl fmt::Display for TcAttach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+        })
+    }
 }
 
 /// What [`Datapath::attach`] did.
@@ -135,6 +164,7 @@ impl Datapath {
             };
             if other {
                 unpin(&dir.join(pin_name(link, hook)))?;
+                unpin(&dir.join(clsact_pin_name(link, hook)))?;
             }
         }
         Ok(Attached {
@@ -150,8 +180,28 @@ impl Datapath {
         Ok(self.hook(dir, link, Hook::Xdp)? && after)
     }
 
-    /// Attaches one hook; true when its link was there and has been adopted.
+    /// Attaches one hook; true when it was attached by an earlier run and has been adopted.
     fn hook(&mut self, dir: &Path, link: &Link, hook: Hook) -> Result<bool> {
+        if hook == Hook::Xdp {
+            return self.hook_by_link(dir, link, hook);
+        }
+        // What an earlier run attached the other way (by another kernel, or another --tc-attach) goes last: a packet that
+        // meets both is translated once.
+        match self.tc_attach {
+            TcAttach::Tcx => {
+                let adopted = self.hook_by_link(dir, link, hook)?;
+                unpin(&dir.join(clsact_pin_name(link, hook)))?;
+                Ok(adopted)
+            }
+            TcAttach::Clsact => {
+                let adopted = self.hook_by_filter(dir, link, hook)?;
+                unpin(&dir.join(pin_name(link, hook)))?;
+                Ok(adopted)
+            }
+        }
+    }
+
+    fn hook_by_link(&mut self, dir: &Path, link: &Link, hook: Hook) -> Result<bool> {
         let path = dir.join(pin_name(link, hook));
         if let Ok(pinned) = PinnedLink::from_pin(&path) {
             let adopted = match hook {
@@ -171,6 +221,37 @@ impl Datapath {
             .pin(&path)
             .map_err(|source| DatapathError::Pin { path, source })?;
         Ok(false)
+    }
+
+    fn hook_by_filter(&mut self, dir: &Path, link: &Link, hook: Hook) -> Result<bool> {
+        let failed = |source| DatapathError::Attach {
+            name: link.name.clone(),
+            hook: hook.name(),
+            source,
+        };
+        let path = dir.join(clsact_pin_name(link, hook));
+        let program = self.tc(hook.tc().0).map_err(failed)?;
+        let adopted = path.exists() && clsact::replace(program, link, hook).is_ok();
+        if !adopted && let Outcome::Taken = clsact::attach(program, link, hook).map_err(failed)? {
+            return Err(DatapathError::ForeignFilter {
+                name: link.name.clone(),
+            });
+        }
+        // The pin is renamed over the former one, so that there is one at any time.
+        let fresh = dir.join(format!("{}-new", clsact_pin_name(link, hook)));
+        let mut pinned = || {
+            let _ = fs::remove_file(&fresh); // of a run that was killed here
+            program.pin(&fresh).map_err(|source| DatapathError::Pin {
+                path: fresh.clone(),
+                source,
+            })?;
+            fs::rename(&fresh, &path).map_err(DatapathError::io(&path))
+        };
+        if let Err(error) = pinned() {
+            clsact::detach(link.index, hook)?;
+            return Err(error);
+        }
+        Ok(adopted)
     }
 
     // Dropping what `take_link` returns closes a file descriptor; the pin keeps the link.
@@ -242,111 +323,6 @@ impl Datapath {
 /// The kernel keeps 15 characters of a program's name (`BPF_OBJ_NAME_LEN`).
 fn kernel_name(program: &str) -> &str {
     program.get(..15).unwrap_or(program)
-}
-
-/// Names of the links pinned in a directory.
-///
-/// # Errors
-///
-/// When the directory cannot be read.
-pub fn pinned(dir: &Path) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(dir).map_err(DatapathError::io(dir))? {
-        let name = entry.map_err(DatapathError::io(dir))?.file_name();
-        names.push(name.to_string_lossy().into_owned());
-    }
-    names.sort();
-    Ok(names)
-}
-
-/// Detaches whatever is pinned in a directory and not called one of `keep`; returns the names of those links.
-///
-/// # Errors
-///
-/// When the directory or a pin in it cannot be changed.
-pub fn keep_only(dir: &Path, keep: &[String]) -> Result<Vec<String>> {
-    let mut others = pinned(dir)?;
-    others.retain(|name| !keep.contains(name));
-    for name in &others {
-        unpin(&dir.join(name))?;
-    }
-    Ok(others)
-}
-
-/// Detaches from every interface, and waits until the kernel has let go. It frees a link some time after its last pin,
-/// when that is not listed any more but packets still take the program, and only then the program.
-///
-/// # Errors
-///
-/// When the directory or a pin in it cannot be changed.
-pub fn detach_all(dir: &Path) -> Result<()> {
-    let info = |name: String| {
-        PinnedLink::from_pin(dir.join(name))
-            .and_then(|link| FdLink::from(link).info())
-            .ok()
-    };
-    let programs: Vec<_> = pinned(dir)?
-        .into_iter()
-        .filter_map(info)
-        .map(|info| info.program_id())
-        .collect();
-    keep_only(dir, &[])?;
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(5)
-        && loaded_programs()
-            .flatten()
-            .any(|program| programs.contains(&program.id()))
-    {
-        sleep(Duration::from_millis(5));
-    }
-    Ok(())
-}
-
-/// Detaches from every interface not in `keep`, and not from sockets; returns the names of the links it removed.
-///
-/// # Errors
-///
-/// When the directory or a pin in it cannot be changed.
-pub fn detach_others(dir: &Path, keep: &[Link]) -> Result<Vec<String>> {
-    let names = |link: &Link| Hook::ALL.map(|hook| pin_name(link, hook));
-    let sockets = SocketHook::ALL.map(SocketHook::pin_name);
-    keep_only(dir, &keep.iter().flat_map(names).chain(sockets).collect::<Vec<_>>())
-}
-
-/// Removes a pin; the link goes with its last reference.
-pub(super) fn unpin(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(DatapathError::io(path)(error)),
-        _ => Ok(()),
-    }
-}
-
-/// bpffs keeps names with dots for itself (`bpf_lookup`, kernel/bpf/inode.c), and VLAN interfaces have them.
-fn pin_name(link: &Link, hook: Hook) -> String {
-    format!(
-        "{}-{}-{hook}",
-        link.name.replace('%', "%25").replace('.', "%2e"),
-        link.index
-    )
-}
-
-/// The interface and the hook of a pin.
-fn parse_pin_name(name: &str) -> Option<(String, Hook)> {
-    let ends = |hook: &Hook| name.strip_suffix(&format!("-{hook}"));
-    // One name may end with another: `after-xdp`.
-    let hook = Hook::ALL.into_iter().filter(|hook| ends(hook).is_some());
-    let hook = hook.max_by_key(|hook| hook.name().len())?;
-    let (link, _index) = ends(&hook)?.rsplit_once('-')?;
-    Some((link.replace("%2e", ".").replace("%25", "%"), hook))
-}
-
-/// The interfaces and the hooks that links are pinned for in a directory.
-///
-/// # Errors
-///
-/// When the directory cannot be read.
-pub fn attached(dir: &Path) -> Result<Vec<(String, Hook)>> {
-    Ok(pinned(dir)?.iter().filter_map(|name| parse_pin_name(name)).collect())
 }
 
 /// Who has the XDP hook that was refused to us.

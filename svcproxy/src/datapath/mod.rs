@@ -6,7 +6,9 @@
 //! not leave this module.
 
 mod clock;
+mod clsact;
 mod error;
+pub mod features;
 mod filter;
 mod grace;
 mod interfaces;
@@ -14,6 +16,7 @@ mod known;
 pub mod links;
 mod maps;
 mod object;
+pub mod pins;
 pub mod preflight;
 pub mod rehearsal;
 mod shared;

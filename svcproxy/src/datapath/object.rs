@@ -4,15 +4,16 @@ use std::{path::Path, thread};
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::MapInfo,
+    maps::{HashMap, MapData, MapInfo},
     programs::{CgroupSockAddr, Program, ProgramError, SchedClassifier, Xdp},
 };
-use svcproxy_common::abi::SlotPair;
+use svcproxy_common::abi::{InterfaceAddresses, SlotPair};
 
 use super::{
     DatapathError, Maps,
     clock::Clock,
-    links::Hook,
+    features::Features,
+    links::{Hook, TcAttach},
     sockets::{self, SocketHook},
 };
 
@@ -111,6 +112,12 @@ impl Sizes {
 /// Loaded programs and their maps.
 pub struct Datapath {
     pub(super) ebpf: Ebpf,
+    /// What this kernel has.
+    pub features: Features,
+    /// How programs attach at tc.
+    pub tc_attach: TcAttach,
+    /// The programs' own, not pinned: the daemon makes it anew with them.
+    pub(super) interface_addresses: HashMap<MapData, u32, InterfaceAddresses>,
     /// The maps.
     pub maps: Maps,
 }
@@ -209,7 +216,21 @@ impl Datapath {
         }
         let mut ebpf = loader.load(OBJECT)?;
         let maps = Maps::of_object(&mut ebpf, pin_dir)?;
-        Ok(Self { ebpf, maps })
+        let tc_attach = TcAttach::probe();
+        let addresses = ebpf.take_map("interface_addresses").expect("the object has this map");
+        let interface_addresses = addresses
+            .try_into()
+            .map_err(DatapathError::map("interface_addresses"))?;
+        Ok(Self {
+            ebpf,
+            features: Features {
+                tcx: tc_attach == TcAttach::Tcx,
+                fib_source: clock.fib_source,
+            },
+            tc_attach,
+            interface_addresses,
+            maps,
+        })
     }
 
     /// Loads a tc program by name.

@@ -18,7 +18,7 @@ use nix::{
     },
 };
 
-use super::{Datapath, DatapathError, links::unpin};
+use super::{Datapath, DatapathError, pins::unpin};
 
 /// What a process does with an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -182,9 +182,6 @@ pub trait MapAddress: Address {
     /// The family.
     const FAMILY: Family;
 
-    /// `0.0.0.0` or `::`.
-    const UNSPECIFIED: Self;
-
     /// The address, if it is of this family.
     fn from_ip(address: IpAddr) -> Option<Self>;
 
@@ -224,7 +221,6 @@ pub trait MapAddress: Address {
 
 impl MapAddress for V4Addr {
     const FAMILY: Family = Family::V4;
-    const UNSPECIFIED: Self = Self { octets: [0; 4] };
 
     fn from_ip(address: IpAddr) -> Option<Self> {
         match address {
@@ -250,7 +246,6 @@ impl MapAddress for V4Addr {
 
 impl MapAddress for V6Addr {
     const FAMILY: Family = Family::V6;
-    const UNSPECIFIED: Self = Self { octets: [0; 16] };
 
     fn from_ip(address: IpAddr) -> Option<Self> {
         match address {

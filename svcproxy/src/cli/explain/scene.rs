@@ -17,8 +17,8 @@ use crate::{
     conformance::decide,
     datapath::{
         Maps,
-        links::{self, Hook},
-        preflight,
+        links::Hook,
+        pins, preflight,
         rehearsal::{ExistingFlow, Finding, Memory, Rehearsal},
     },
     input::{self, Input},
@@ -235,7 +235,7 @@ fn running(places: &PlaceArgs) -> anyhow::Result<(MapContents, State, Live)> {
         contents = again;
     }
     let state = State::peek(&places.state_dir).unwrap_or_default();
-    let attached = links::attached(&places.pin_dir.join("links")).unwrap_or_default();
+    let attached = pins::attached(&places.pin_dir.join("links")).unwrap_or_default();
     let incoming = attached
         .iter()
         .filter(|(_, hook)| matches!(hook, Hook::Xdp | Hook::TcIn));
