@@ -181,6 +181,11 @@ impl Lab {
         // Thousands of connections from one address within the minute that TIME_WAIT lasts.
         self.client.sysctl(&["ipv4/ip_local_port_range=1024 65000"])?;
         self.node.sysctl(&["ipv4/ip_forward=1", "ipv6/conf/all/forwarding=1"])?;
+        self.link_client()
+    }
+
+    /// Makes the link between the node and the client, `eth0` in both; once more when it has been deleted.
+    pub fn link_client(&self) -> Result<()> {
         self.node.ip(&format!(
             "link add eth0 type veth peer name eth0 netns {}",
             self.client.name()

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod vm;
+
 use std::{
     env,
     os::unix::process::CommandExt,
@@ -28,9 +30,15 @@ enum Task {
     /// Build only the kernel programs, and check that the kernel can take them
     BuildEbpf,
     /// Build the daemon, with the kernel programs inside: target/release/svcproxy
-    Build,
+    Build {
+        /// As one static file for this target, such as aarch64-unknown-linux-gnu: target/TARGET/release/svcproxy
+        #[arg(long)]
+        target: Option<String>,
+    },
     /// See it work: a client, a node and three pods in network namespaces, real traffic, checked results
     Demo,
+    /// Run the end-to-end tests on kernels of Debian in QEMU: a table of kernels and checks
+    Vm(vm::Flags),
     /// Keep a lab to play with
     #[command(subcommand)]
     Lab(Lab),
@@ -96,7 +104,9 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Setup => setup::run_all().map(drop),
         Task::BuildEbpf => build_ebpf(),
-        Task::Build => build(),
+        Task::Build { target: None } => build(),
+        Task::Build { target: Some(target) } => build_static(&target),
+        Task::Vm(flags) => vm::run(&flags),
         Task::Demo => {
             build()?;
             lab(&["demo".to_owned()])
@@ -130,6 +140,30 @@ fn build() -> Result<()> {
         "--package=svcproxy-tests",
         "--bins",
     ]))
+}
+
+/// Builds the daemon for a target, without libraries that it would need there.
+fn build_static(target: &str) -> Result<()> {
+    setup::run_all()?;
+    vm::cross(target.split('-').next().unwrap_or_default())?;
+    process::run(Command::new("rustup").args(["target", "add", target]))?;
+    let mut build = cargo();
+    build.args(["build", "--release", "--package=svcproxy", "--bins"]);
+    static_target(&mut build, target);
+    process::run(&mut build)?;
+    eprintln!("built {}", target_dir().join(target).join("release/svcproxy").display());
+    Ok(())
+}
+
+/// Has cargo build for a target, linked statically.
+fn static_target(cargo: &mut Command, target: &str) {
+    cargo.args(["--target", target]);
+    let name = target.to_uppercase().replace('-', "_");
+    cargo.env(format!("CARGO_TARGET_{name}_RUSTFLAGS"), "-Ctarget-feature=+crt-static");
+    if target.starts_with("aarch64") && env::consts::ARCH != "aarch64" {
+        cargo.env(format!("CARGO_TARGET_{name}_LINKER"), "aarch64-linux-gnu-gcc");
+        cargo.env("CC_aarch64_unknown_linux_gnu", "aarch64-linux-gnu-gcc");
+    }
 }
 
 /// Becomes the lab's own command, so that a Ctrl-C reaches nobody else.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use super::CheckArgs;
 use crate::{
+    datapath::{Datapath, Sizes, preflight},
     input::{self, Input},
     manifest::{Kind, Severity},
     state::State,
@@ -13,6 +14,9 @@ use crate::{
 
 /// Runs the command. Exits 0 when there is no error, else 1.
 pub fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
+    if args.kernel {
+        return check_kernel();
+    }
     args.input.node.policy()?;
     let options = args.input.node.options()?;
     let input = input::read(&args.input.filenames, &options, &State::default());
@@ -24,6 +28,25 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         Some(_) => ExitCode::SUCCESS,
         None => ExitCode::FAILURE,
     })
+}
+
+/// Loads every program, and says what the kernel lacks.
+fn check_kernel() -> anyhow::Result<ExitCode> {
+    preflight::capabilities()?;
+    preflight::btf()?;
+    let kernel = nix::sys::utsname::uname()?;
+    let datapath = Datapath::load(None, &Sizes::LEAST)?;
+    println!(
+        "Linux {} {}: takes all {} programs; tc by {}",
+        kernel.release().display(),
+        kernel.machine().display(),
+        Datapath::PROGRAMS,
+        datapath.tc_attach
+    );
+    if let Some(without) = datapath.features.without() {
+        println!("{without}");
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// `3 Services, 7 Pods, 1 EndpointSlice: ok` or `2 errors, 1 warning`.

@@ -19,7 +19,10 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use self::explain::{Destination, Source};
 pub use self::{check::check, explain::explain, get::get, node::NodeArgs, run::run};
-use crate::datapath::{Sizes, links};
+use crate::{
+    datapath::{Sizes, links},
+    network::InterfacePattern,
+};
 
 /// Kubernetes Services from plain manifests, carried by XDP and tcx.
 #[derive(Debug, Parser)]
@@ -80,9 +83,12 @@ pub struct PlaceArgs {
 /// Flags of a run.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Interface to attach to; repeatable
-    #[arg(long = "iface", value_name = "NAME")]
-    pub ifaces: Vec<String>,
+    /// Interfaces to attach to, by name for as long as svcproxy runs: eth0, eth*, eth+; repeatable
+    #[arg(long = "iface", value_name = "NAME,…", value_delimiter = ',')]
+    pub ifaces: Vec<InterfacePattern>,
+    /// Refuse to start when an interface that --iface names is missing
+    #[arg(long)]
+    pub require_iface: bool,
     /// The manifests.
     #[command(flatten)]
     pub input: InputArgs,
@@ -212,6 +218,9 @@ impl From<Mode> for links::Mode {
 /// Flags of `check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
+    /// Ask this machine's kernel instead whether it takes all programs, in maps of their own; needs root
+    #[arg(long, exclusive = true)]
+    pub kernel: bool,
     /// The manifests.
     #[command(flatten)]
     pub input: InputArgs,

@@ -5,6 +5,7 @@ use std::{
     fmt,
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
@@ -19,8 +20,8 @@ use crate::{
     },
     model::{Model, Node, NodePolicy, Service},
     network::{
-        Behind, Link, Monitor, Overlap, Snapshot, interfaces_of_pods, node_addresses, overlaps, taken_cluster_ips,
-        unreachable_node_ports,
+        Behind, InterfacePattern, Link, Monitor, Overlap, Snapshot, interfaces_of_pods, node_addresses, overlaps,
+        taken_cluster_ips, unreachable_node_ports,
     },
 };
 
@@ -29,18 +30,38 @@ pub(super) struct NodeNetwork {
     monitor: Monitor,
     snapshot: Snapshot,
     policy: NodePolicy,
-    /// The interfaces of `--iface`.
-    listed: Vec<Link>,
+    /// `--iface`
+    patterns: Vec<InterfacePattern>,
+    /// Those of them that name an interface which is not there.
+    missing: BTreeSet<String>,
+    /// `--mode`, for the interfaces of `--iface`.
+    mode: Mode,
     /// Whether pods' interfaces are attached to by themselves.
     auto_attach: bool,
-    /// Those that are, by ifindex.
-    attached: BTreeMap<u32, Link>,
+    /// What is attached to, by ifindex.
+    attached: BTreeMap<u32, Held>,
     /// Real networks within a service range, all of which have appeared since the start.
     overlaps: Vec<Overlap>,
-    /// Interfaces of pods that could not be attached to, by ifindex, and what was said of them.
+    /// Interfaces that could not be attached to, by ifindex, and what was said of them.
     refused: BTreeMap<u32, String>,
     /// Warnings about Services that still hold; each is given once.
     warned: BTreeSet<String>,
+}
+
+/// An interface that is attached to.
+struct Held {
+    name: String,
+    /// Whether because of `--iface`.
+    listed: bool,
+    ingress: Hook,
+}
+
+/// Why an interface is to be attached to.
+enum Reason {
+    /// `--iface`
+    Listed,
+    /// Pods, or connections.
+    Behind(Behind),
 }
 
 impl NodeNetwork {
@@ -48,13 +69,16 @@ impl NodeNetwork {
     ///
     /// # Errors
     ///
-    /// When an interface of `--iface` is missing, and when the service range would swallow a real network.
+    /// With `--require-iface`, when an interface of `--iface` is missing; when the service range would swallow a real network.
     pub(super) async fn open(args: &RunArgs) -> anyhow::Result<Self> {
         let policy = args.input.node.policy()?;
         let monitor = Monitor::open()?;
         let snapshot = monitor.snapshot().await?;
-        let listed = args.ifaces.iter().map(|name| Link::named(&snapshot.links, name));
-        let listed = listed.map(|link| link.cloned()).collect::<Result<_, _>>()?;
+        if args.require_iface {
+            for name in args.ifaces.iter().filter(|pattern| pattern.is_name()) {
+                Link::named(&snapshot.links, &name.to_string())?;
+            }
+        }
         if let Some(overlap) = overlaps(&snapshot, &policy.service_ranges, &policy.cluster_cidrs).first() {
             bail!("{}", refusal(overlap));
         }
@@ -62,7 +86,9 @@ impl NodeNetwork {
             monitor,
             snapshot,
             policy,
-            listed,
+            patterns: args.ifaces.clone(),
+            missing: BTreeSet::new(),
+            mode: args.mode.into(),
             auto_attach: args.auto_attach,
             attached: BTreeMap::new(),
             overlaps: Vec::new(),
@@ -84,6 +110,11 @@ impl NodeNetwork {
     /// Waits until the network has changed.
     pub(super) async fn changed(&mut self) {
         self.monitor.changed().await;
+    }
+
+    /// Says how long it took to follow the last change.
+    pub(super) fn rest(&mut self, cost: Duration) {
+        self.monitor.rest(cost);
     }
 
     /// Reads the network again, and tells of real networks that have appeared within a service range.
@@ -140,81 +171,141 @@ impl NodeNetwork {
         Ok(())
     }
 
-    /// Attaches to the interfaces of `--iface`. Returns the names of those that run XDP.
-    ///
-    /// # Errors
-    ///
-    /// At the first that cannot be attached to.
-    pub(super) fn attach_listed(&self, datapath: &mut Datapath, dir: &Path, mode: Mode) -> anyhow::Result<Vec<String>> {
-        let mut on_xdp = Vec::new();
-        for link in &self.listed {
-            let attached = datapath.attach(dir, link, mode)?;
-            report(link, &attached, &attached.why);
-            if attached.ingress == Hook::Xdp {
-                on_xdp.push(link.name.clone());
-            }
-        }
-        Ok(on_xdp)
+    /// Names of the interfaces that run XDP.
+    pub(super) fn on_xdp(&self) -> Vec<String> {
+        let on_xdp = self.attached.values().filter(|held| held.ingress == Hook::Xdp);
+        on_xdp.map(|held| held.name.clone()).collect()
     }
 
-    /// Attaches to the interfaces of pods and detaches from those that are none any more, never from listed ones. What
-    /// cannot be attached to is a warning, and tried again the next time.
+    /// Attaches to the interfaces of `--iface` and, once they are, to those of pods, and detaches from those that are
+    /// neither any more. What cannot be attached to is a warning, and tried again.
     ///
     /// # Errors
     ///
-    /// When the pinned links cannot be changed.
-    pub(super) fn attach(&mut self, datapath: &mut Datapath, dir: &Path, model: &Model) -> anyhow::Result<()> {
-        let wanted = self.wanted(model);
-        self.attached
-            .retain(|index, link| wanted.get(index).is_some_and(|(wanted, _)| wanted.name == link.name));
+    /// When the pinned links cannot be changed, and at the start when an interface of `--iface` cannot be attached to.
+    pub(super) fn attach(
+        &mut self,
+        datapath: &mut Datapath,
+        dir: &Path,
+        model: &Model,
+        starting: bool,
+    ) -> anyhow::Result<()> {
+        self.report_missing();
+        let mut wanted = self.wanted(model);
+        self.keep_for_connections(&mut wanted, datapath, dir)?;
+        self.attached.retain(|index, held| {
+            wanted
+                .get(index)
+                .is_some_and(|(link, reason)| link.name == held.name && matches!(reason, Reason::Listed) == held.listed)
+        });
         self.refused.retain(|index, _| wanted.contains_key(index));
         // Links of an earlier run are kept for what is attached next: the programs are swapped inside them.
-        let keep: Vec<Link> = self
-            .listed
-            .iter()
-            .chain(wanted.values().map(|(link, _)| link))
-            .cloned()
-            .collect();
+        let keep: Vec<Link> = wanted.values().map(|(link, _)| link.clone()).collect();
         for link in pins::detach_others(dir, &keep).context("cannot detach")? {
-            info!("detached {link}: its interface is neither listed nor one of pods");
+            info!("detached {link}: its interface is gone, or neither listed nor one of pods");
         }
-        for (index, (link, why)) in wanted {
+        for (index, (link, reason)) in wanted {
             if self.attached.contains_key(&index) {
                 continue;
             }
-            match datapath.attach(dir, &link, Mode::Tc) {
+            let mode = match reason {
+                Reason::Listed => self.mode,
+                Reason::Behind(_) => Mode::Tc,
+            };
+            match datapath.attach(dir, &link, mode) {
                 Ok(attached) => {
-                    report(&link, &attached, &why);
+                    match &reason {
+                        Reason::Listed => report(&link, &attached, &attached.why),
+                        Reason::Behind(why) => report(&link, &attached, why),
+                    }
                     self.refused.remove(&index);
-                    self.attached.insert(index, link);
+                    let held = Held {
+                        name: link.name,
+                        listed: matches!(reason, Reason::Listed),
+                        ingress: attached.ingress,
+                    };
+                    self.attached.insert(index, held);
                 }
-                Err(error) => {
-                    // It may be on its way out, or a former link of it on its way out of the kernel.
-                    if !matches!(error, DatapathError::NotEthernet { .. }) {
-                        self.monitor.look_again();
-                    }
-                    let warning = format!("{}: not attached, though {why}: {error}", link.name);
-                    if self.refused.insert(index, warning.clone()).as_ref() != Some(&warning) {
-                        warn!("{warning}");
-                    }
-                }
+                Err(error) if starting && matches!(reason, Reason::Listed) => return Err(error.into()),
+                Err(error) => self.refuse(index, &link, &reason, &error),
             }
         }
         Ok(())
     }
 
-    /// The interfaces of pods that are not listed, each with the reason.
-    fn wanted(&self, model: &Model) -> BTreeMap<u32, (Link, Behind)> {
-        if !self.auto_attach {
-            return BTreeMap::new();
+    /// Warns of an interface that could not be attached to, once for each reason, and has it tried again.
+    fn refuse(&mut self, index: u32, link: &Link, reason: &Reason, error: &DatapathError) {
+        // It may be on its way out, or a former link of it on its way out of the kernel.
+        if !matches!(error, DatapathError::NotEthernet { .. }) {
+            self.monitor.look_again();
         }
-        let ports = model.services.iter().flat_map(|service| &service.ports);
-        let endpoints = ports.flat_map(|port| &port.endpoints).map(|endpoint| endpoint.address);
-        let pods = model.pods.iter().copied();
-        let mut found = interfaces_of_pods(&self.snapshot, endpoints, pods, &self.policy.cluster_cidrs);
-        found.retain(|index, _| !self.listed.iter().any(|link| link.index == *index));
-        let link = |(index, why)| Some((index, (self.snapshot.link(index)?.clone(), why)));
-        found.into_iter().filter_map(link).collect()
+        let warning = match reason {
+            Reason::Listed => format!("{}: not attached: {error}", link.name),
+            Reason::Behind(why) => format!("{}: not attached, though {why}: {error}", link.name),
+        };
+        if self.refused.insert(index, warning.clone()).as_ref() != Some(&warning) {
+            warn!("{warning}");
+        }
+    }
+
+    /// Says which interfaces of `--iface` have gone, and which have come.
+    fn report_missing(&mut self) {
+        let names = self.patterns.iter().filter(|pattern| pattern.is_name());
+        let missing = names.filter(|pattern| !self.snapshot.links.iter().any(|link| pattern.matches(link)));
+        let missing: BTreeSet<String> = missing.map(ToString::to_string).collect();
+        for name in missing.difference(&self.missing) {
+            warn!("{name} of --iface is not there: it is attached to when it appears");
+        }
+        self.missing = missing;
+    }
+
+    /// The interfaces that are listed, and those of pods, by ifindex.
+    fn wanted(&self, model: &Model) -> BTreeMap<u32, (Link, Reason)> {
+        let mut wanted = BTreeMap::new();
+        if self.auto_attach {
+            let ports = model.services.iter().flat_map(|service| &service.ports);
+            let endpoints = ports.flat_map(|port| &port.endpoints).map(|endpoint| endpoint.address);
+            let pods = model.pods.iter().copied();
+            let found = interfaces_of_pods(&self.snapshot, endpoints, pods, &self.policy.cluster_cidrs);
+            let link = |(index, why)| Some((index, (self.snapshot.link(index)?.clone(), Reason::Behind(why))));
+            wanted.extend(found.into_iter().filter_map(link));
+        }
+        let is_listed = |link: &&Link| self.patterns.iter().any(|pattern| pattern.matches(link));
+        for link in self.snapshot.links.iter().filter(is_listed) {
+            wanted.insert(link.index, (link.clone(), Reason::Listed));
+        }
+        wanted
+    }
+
+    /// Adds the interfaces that would be detached from, but that connections still go through: replies of a masqueraded
+    /// one are for this node, and reach its client only by our hook there.
+    fn keep_for_connections(
+        &self,
+        wanted: &mut BTreeMap<u32, (Link, Reason)>,
+        datapath: &Datapath,
+        dir: &Path,
+    ) -> anyhow::Result<()> {
+        let attached: BTreeSet<String> = pins::attached(dir)?.into_iter().map(|(name, _)| name).collect();
+        let candidates = self.snapshot.links.iter();
+        let mut candidates =
+            candidates.filter(|link| attached.contains(&link.name) && !wanted.contains_key(&link.index));
+        if candidates.next().is_none() || !self.auto_attach {
+            return Ok(());
+        }
+        let endpoints = datapath.maps.endpoints_of_connections()?;
+        for (index, why) in interfaces_of_pods(&self.snapshot, endpoints, [], &[]) {
+            let Some(link) = self.snapshot.link(index) else {
+                continue;
+            };
+            if attached.contains(&link.name) && !wanted.contains_key(&index) {
+                let why = match why {
+                    Behind::Endpoint(ip) => Behind::Connection(ip),
+                    other => other,
+                };
+                wanted.insert(index, (link.clone(), Reason::Behind(why)));
+            }
+        }
+        Ok(())
     }
 }
 

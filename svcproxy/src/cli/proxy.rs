@@ -41,8 +41,6 @@ pub(super) struct Proxy<'a> {
     endpoints: Endpoints,
     /// What the maps hold of the plan, when it is known.
     programmed: Option<MapContents>,
-    /// Names of the interfaces that run XDP.
-    on_xdp: Vec<String>,
 }
 
 impl<'a> Proxy<'a> {
@@ -67,7 +65,6 @@ impl<'a> Proxy<'a> {
             udp: None,
             endpoints: Endpoints::default(),
             programmed: None,
-            on_xdp: Vec::new(),
         }
     }
 
@@ -78,11 +75,8 @@ impl<'a> Proxy<'a> {
         self.apply(model, memory)?;
         let dir = self.links_dir();
         let before = pins::pinned(&dir)?;
-        let listed = self.network.attach_listed(self.datapath, &dir, self.args.mode.into());
-        let attached = listed.and_then(|on_xdp| {
-            self.on_xdp = on_xdp;
+        let attached = self.attach_to_interfaces(true).and_then(|()| {
             self.attach_to_sockets()?;
-            self.attach_to_pods()?;
             Ok(self.datapath.take_over()?)
         });
         if attached.is_err() {
@@ -99,7 +93,7 @@ impl<'a> Proxy<'a> {
         let reloaded = self.manifests.read(changed, &self.state).and_then(|read| match read {
             Some((model, memory)) => {
                 self.apply(model, memory)?;
-                self.attach_to_pods().map(|()| true)
+                self.attach_to_interfaces(false).map(|()| true)
             }
             None => Ok(false),
         });
@@ -149,6 +143,10 @@ impl<'a> Proxy<'a> {
     /// When the tables cannot be read any more.
     pub(super) fn sweep(&mut self) -> anyhow::Result<()> {
         self.datapath.maps.sweep(sweep::now())?;
+        // What was kept for a connection may be detached from when that has ended.
+        if let Err(error) = self.attach_to_interfaces(false) {
+            error!("interfaces are not looked after: {error:#}");
+        }
         if self.health.is_waiting() {
             self.reload(&Changed::Anything);
         }
@@ -232,7 +230,7 @@ impl<'a> Proxy<'a> {
     }
 
     fn adapt(&mut self) -> anyhow::Result<()> {
-        self.attach_to_pods()?;
+        self.attach_to_interfaces(false)?;
         let node = self.network.node(&self.node, &self.model.services);
         if self.programmed.is_some() && node == self.model.node {
             return Ok(());
@@ -248,10 +246,11 @@ impl<'a> Proxy<'a> {
         checked
     }
 
-    fn attach_to_pods(&mut self) -> anyhow::Result<()> {
+    fn attach_to_interfaces(&mut self, starting: bool) -> anyhow::Result<()> {
         let dir = self.links_dir();
-        self.network.attach(self.datapath, &dir, &self.model)?;
-        Ok(self.datapath.set_interfaces(self.network.snapshot(), &self.on_xdp)?)
+        self.network.attach(self.datapath, &dir, &self.model, starting)?;
+        let on_xdp = self.network.on_xdp();
+        Ok(self.datapath.set_interfaces(self.network.snapshot(), &on_xdp)?)
     }
 
     /// Has this node's own processes reach Services, where there are cgroups.

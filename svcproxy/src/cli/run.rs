@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use nix::time::{ClockId, clock_gettime};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::{Instant, interval_at},
@@ -146,7 +147,13 @@ async fn serve(args: &RunArgs) -> anyhow::Result<ExitCode> {
             _ = terminate.recv() => break,
             _ = hangup.recv() => proxy.reload(&Changed::Everything),
             changed = manifests.changed() => proxy.reload(&changed),
-            () = proxy.network.changed() => proxy.follow_network().await,
+            () = proxy.network.changed() => {
+                let before = processor_time();
+                proxy.follow_network().await;
+                proxy.follow_endpoints().await;
+                proxy.network.rest(processor_time().saturating_sub(before));
+                continue;
+            }
             _ = sweep.tick() => proxy.sweep()?,
             _ = reach.tick() => {}
         }
@@ -165,6 +172,11 @@ fn write_verifier_log(args: &RunArgs, error: &DatapathError) {
         Ok(()) => info!("the verifier's log is in {}", path.display()),
         Err(error) => warn!("cannot write the verifier's log: {}: {error}", path.display()),
     }
+}
+
+/// What this process has had of the processors.
+fn processor_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 /// Packets that the programs leave to the kernel's routing need it to forward.

@@ -7,6 +7,7 @@
 
 mod clock;
 mod clsact;
+mod connections;
 mod error;
 pub mod features;
 mod filter;

@@ -41,7 +41,7 @@ pub struct Sizes {
 
 impl Sizes {
     /// Those of hardly any room.
-    pub(super) const LEAST: Self = Self {
+    pub const LEAST: Self = Self {
         flows: 16,
         pending: 16,
         affinity: 16,
@@ -123,6 +123,9 @@ pub struct Datapath {
 }
 
 impl Datapath {
+    /// How many programs there are.
+    pub const PROGRAMS: usize = Hook::ALL.len() + SocketHook::ALL.len() + Maps::SUCCESSORS.len() + 1;
+
     /// Whether a datapath is pinned in a directory.
     pub fn is_pinned(dir: &Path) -> bool {
         dir.join("layout").exists()

@@ -16,6 +16,8 @@ pub enum Behind {
     Pod(IpAddr),
     /// A route within `--cluster-cidr` leads through it.
     PodNetwork(IpNet),
+    /// A live connection's endpoint is behind it, though no Service has that endpoint any more.
+    Connection(IpAddr),
     /// It is a port of this bridge. What one port sends another never passes the bridge's own hooks.
     Bridge(String),
 }
@@ -24,6 +26,7 @@ impl fmt::Display for Behind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Endpoint(ip) => write!(f, "endpoint {ip} is behind it"),
+            Self::Connection(ip) => write!(f, "a connection to {ip} still goes through it"),
             Self::Pod(ip) => write!(f, "pod {ip} is behind it"),
             Self::PodNetwork(network) => write!(f, "{network} of --cluster-cidr is behind it"),
             Self::Bridge(bridge) => write!(f, "a port of {bridge}, which pods are behind"),

@@ -14,6 +14,7 @@ mod link;
 mod monitor;
 mod neighbours;
 mod overlap;
+mod pattern;
 mod reach;
 mod routing;
 mod snapshot;
@@ -26,6 +27,7 @@ pub use self::{
     monitor::Monitor,
     neighbours::{Neighbour, Neighbours},
     overlap::{Overlap, overlaps},
+    pattern::InterfacePattern,
     reach::{Evidence, OutOfReach, Reach},
     snapshot::{Address, Route, Snapshot},
 };

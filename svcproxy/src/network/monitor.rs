@@ -23,7 +23,18 @@ use super::{
 use crate::model::Family;
 
 /// How long a change may draw others after it: an interface comes with addresses and routes, one message each.
-const SETTLING: Duration = Duration::from_millis(100);
+const SETTLING: Duration = Duration::from_millis(5);
+
+/// The next change is told no sooner than after so many times the processor time that following the last one took, less
+/// [`SPARED`]: a node with many routes that change all the time gives no more than one part in so many of a processor to
+/// it, and one with few is followed at once.
+const REST: u32 = 20;
+
+/// See [`REST`].
+const SPARED: Duration = Duration::from_millis(100);
+
+/// Bursts are told so far apart at least.
+const APART: Duration = Duration::from_millis(20);
 
 /// When what did not work out is looked at again.
 const RETRY: Duration = Duration::from_secs(2);
@@ -48,6 +59,8 @@ pub struct Monitor {
     due: Option<Instant>,
     /// When to tell of a change although there is none.
     retry: Option<Instant>,
+    /// No change is told before.
+    rest: Instant,
 }
 
 impl Monitor {
@@ -72,6 +85,7 @@ impl Monitor {
             changes,
             due: None,
             retry: None,
+            rest: Instant::now(),
         })
     }
 
@@ -183,6 +197,11 @@ impl Monitor {
         }
     }
 
+    /// Keeps [`changed`](Self::changed) from returning too soon after a change that took so much processor time to follow.
+    pub fn rest(&mut self, cost: Duration) {
+        self.rest = Instant::now() + (cost * REST).saturating_sub(SPARED).max(APART);
+    }
+
     /// Lets [`changed`](Self::changed) return soon, whether anything changes or not.
     pub fn look_again(&mut self) {
         self.retry = Some(Instant::now() + RETRY);
@@ -200,7 +219,7 @@ impl Monitor {
                     // netlink is closed: nothing will be heard any more
                     else => std::future::pending().await,
                 }
-                *self.due.insert(Instant::now() + SETTLING)
+                *self.due.insert(self.rest.max(Instant::now() + SETTLING))
             }
         };
         sleep_until(due).await;

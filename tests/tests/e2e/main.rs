@@ -14,6 +14,7 @@ mod exposed;
 mod fragments;
 mod get;
 mod health;
+mod interfaces;
 mod lab;
 mod live;
 mod load;

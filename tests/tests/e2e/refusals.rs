@@ -29,7 +29,11 @@ fn assert_refused(lab: &Lab, flags: &[&str], words: &[&str]) {
 
 #[test]
 fn a_missing_interface_is_named() {
-    assert_refused(&idle("tc"), &["--iface", "eth9"], &["eth9", "ip link"]);
+    assert_refused(
+        &idle("tc"),
+        &["--iface", "eth9", "--require-iface"],
+        &["eth9", "ip link"],
+    );
 }
 
 #[test]
