@@ -73,8 +73,67 @@ pub struct InterfaceAddresses {
 pub struct Interface {
     /// The way packets may be handed to it.
     pub delivery: Delivery,
+    /// Whether a source address must be one that leads back here, for packets that have come in by it.
+    pub rp_filter: RpFilter,
+    /// Whether it is a port of a bridge: what it takes in may be for the hardware address of another port.
+    pub is_port: bool,
     /// Always 0.
-    pub reserved: [u8; 3],
+    pub reserved: u8,
+}
+
+impl Interface {
+    /// An interface that is no port and accepts any source.
+    pub const fn new(delivery: Delivery) -> Self {
+        Self {
+            delivery,
+            rp_filter: RpFilter::OFF,
+            is_port: false,
+            reserved: 0,
+        }
+    }
+}
+
+/// `net.ipv4.conf.*.rp_filter` (RFC 3704).
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(clippy::upper_case_acronyms, reason = "what bpftool prints")]
+pub enum RpFilter {
+    /// Any source will do.
+    OFF = 0,
+    /// The route to it leads out of the interface.
+    STRICT = 1,
+    /// There is a route to it.
+    LOOSE = 2,
+}
+
+/// Entry of `xdp_interfaces`, at the ifindex modulo [`XDP_INTERFACES`]: an interface that runs XDP, read for every packet.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct XdpInterface {
+    /// Whose entry it is; 0 for none.
+    pub ifindex: u32,
+    /// Its hardware address.
+    pub mac: [u8; 6],
+    /// Whether its driver has room for metadata before a frame. The program finds out.
+    pub metadata: Metadata,
+    /// Always 0.
+    pub reserved: u8,
+}
+
+/// Length of `xdp_interfaces`. Of two interfaces that meet at one entry, the second goes without: tc does all for it.
+pub const XDP_INTERFACES: u32 = 1_024;
+
+/// Whether a driver has XDP metadata (`bpf_xdp_adjust_meta`).
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(clippy::upper_case_acronyms, reason = "what bpftool prints")]
+pub enum Metadata {
+    /// No frame has been left to tc yet.
+    UNKNOWN = 0,
+    /// It has.
+    YES = 1,
+    /// It has not.
+    NO = 2,
 }
 
 /// Value of `layout`, at index 0.
@@ -118,6 +177,7 @@ assert_sizes! {
     FlowEntry<V6Addr> = 2 * 16 + 4 * 2 + 2 * 4 + 2 + 1 + 1 + 2 * 6,
     Interface = 4,
     InterfaceAddresses = 4 + 16,
+    XdpInterface = 4 + 6 + 1 + 1,
     Layout = 4,
 }
 
@@ -139,7 +199,7 @@ mod pod {
     pod! {
         ServiceKey<V4Addr>, ServiceKey<V6Addr>, ServiceEntry, BackendKey, Backend<V4Addr>, Backend<V6Addr>,
         AffinityKey<V4Addr>, AffinityKey<V6Addr>, AffinityEntry, FlowKey<V4Addr>, FlowKey<V6Addr>,
-        FlowEntry<V4Addr>, FlowEntry<V6Addr>, Interface, InterfaceAddresses, Layout, Network, SourceRange<V4Addr>, SourceRange<V6Addr>,
+        FlowEntry<V4Addr>, FlowEntry<V6Addr>, Interface, InterfaceAddresses, XdpInterface, Layout, Network, SourceRange<V4Addr>, SourceRange<V6Addr>,
         FragmentKey<V4Addr>, FragmentKey<V6Addr>, FragmentPorts, Config<V4Addr>, Config<V6Addr>, SocketKey<V4Addr>,
         SocketKey<V6Addr>, SocketPeer<V4Addr>, SocketPeer<V6Addr>,
     }

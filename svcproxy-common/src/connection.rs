@@ -6,7 +6,7 @@
 
 use crate::{
     Opening, Packet, Reason, Route, SocketTuple, Table, Tables,
-    abi::{Address, Delivery, FlowEntry, FlowKey, FlowState},
+    abi::{Address, Delivery, FlowEntry, FlowKey, FlowState, RpFilter, V4Addr},
     choice,
     flow::{self, Live, TcpFlags, Translation},
     policy, ports,
@@ -181,6 +181,9 @@ where
     T: Tables<A>,
 {
     let service = policy::find(tables, key)?;
+    if key.src.is_martian() {
+        return Err(Reason::Martian);
+    }
     let client = policy::admit(tables, service, key)?;
     let backend = choice::choose(tables, key, service, client.set, now)?.backend;
     let opening = tables.opening().ok_or(Reason::FlowTableFull)?;
@@ -207,6 +210,13 @@ where
         entry,
         tuple,
     } = tables.opening().ok_or(Reason::FlowTableFull)?;
+    let filter = packet.rp_filter();
+    if A::AF == V4Addr::AF && filter != RpFilter::OFF {
+        let back = route(packet, tables, A::UNSPECIFIED, key.src).next_hop.ifindex;
+        if back == 0 || (filter == RpFilter::STRICT && back != packet.ingress_ifindex()) {
+            return Err(Reason::ReversePath);
+        }
+    }
     reply_key.dst = key.src;
     reply_key.dst_port = key.src_port;
     reply_key.protocol = key.protocol;

@@ -2,7 +2,7 @@
 
 use crate::{
     Reason, SocketTuple, Tables, Verdict,
-    abi::{Address, FlowKey, Protocol},
+    abi::{Address, Delivery, FlowKey, Protocol, RpFilter},
     checksum,
     connection::{self, Attended},
     crc32c,
@@ -62,6 +62,19 @@ pub trait Packet {
 
     /// Whether such a packet is for a connection of a process of this node.
     fn has_socket<A: Address>(&self, tuple: &mut SocketTuple<A>, protocol: Protocol) -> bool;
+
+    /// Whether the frame is for this node's hardware address, and not for another host on a link that hands all frames to
+    /// all.
+    fn is_for_this_node(&self) -> bool;
+
+    /// Whether the program can send a packet this way once it is translated. Else another program has to translate it.
+    fn can_send(&self, delivery: Delivery) -> bool;
+
+    /// Which sources the interface it has come in by accepts.
+    fn rp_filter(&self) -> RpFilter;
+
+    /// The ifindex of that interface.
+    fn ingress_ifindex(&self) -> u32;
 
     /// Adds to the sum over the whole packet that the hardware may have left with it (`CHECKSUM_COMPLETE`): the change of
     /// bytes that no checksum within the packet makes up for.

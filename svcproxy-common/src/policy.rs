@@ -46,6 +46,16 @@ pub fn refusal<A: Address, T: Tables<A>>(tables: &T, key: &FlowKey<A>, other: Re
     }
 }
 
+/// What becomes of a packet of which no more than the addresses can be read, where `other` is the reason to leave it alone.
+/// To the service range it is dropped: passed on, a router that sends the range to this node makes a loop of it.
+#[inline(never)]
+pub fn stray<A: Address, T: Tables<A>>(tables: &T, dst: &A, other: Reason) -> Reason {
+    match tables.network(dst) {
+        Some(Network::SERVICES) => Reason::Stray,
+        _ => other,
+    }
+}
+
 /// What a Service's rules say of a client.
 pub struct Client<'a> {
     /// The endpoints it chooses from.

@@ -78,7 +78,12 @@ where
         dst_port: 0,
         protocol,
     };
-    let transport = Transport::read(packet, &datagram, protocol)?;
+    let transport = match Transport::read(packet, &datagram, protocol) {
+        Ok(transport) => transport,
+        Err(reason) if P::ROUTED || !policy::may_refuse(tables, &key.dst) => return Err(reason),
+        Err(_) if P::PLAIN => return Err(Reason::NotPlain),
+        Err(reason) => return Err(policy::stray(tables, &key.dst, reason)),
+    };
     key.set_ports(transport.ports);
     match datagram.piece {
         Piece::Whole => {}
@@ -95,6 +100,9 @@ where
         && !policy::may_refuse(tables, &key.dst)
     {
         return Err(Reason::NotAService);
+    }
+    if !packet.is_for_this_node() {
+        return Err(Reason::OtherHost);
     }
 
     // A packet that may change the connection is attended to whatever its entry says.
@@ -146,6 +154,9 @@ where
         return Err(Reason::EndpointUnreachable);
     }
     if verdict.sends() {
+        if !packet.can_send(verdict.delivery) {
+            return Err(Reason::NotPlain);
+        }
         if !fits(packet, headers, datagram.length, &transport, entry.mtu()) {
             if !F::may_fragment(header) {
                 packet.note_mtu(entry.mtu());

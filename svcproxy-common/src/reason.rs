@@ -90,6 +90,14 @@ reasons! {
     EndpointUnreachable = 20, "endpoint_unreachable", Reject, "rejected: the endpoint cannot be reached any more, TCP is reset";
     /// The first fragment of a datagram of which others have come before: all come in again, in order.
     Reordered = 21, "reordered", Defer, "deferred: a first fragment that comes after others, which now follow it";
+    /// The frame is for the hardware address of another host.
+    OtherHost = 22, "other_host", Pass, "passed: the frame is for another host's hardware address";
+    /// Its source is no host's address.
+    Martian = 23, "martian", Pass, "passed: its source can be no host's address (loopback, multicast, unspecified)";
+    /// `rp_filter` of the interface: the route to its source leads elsewhere.
+    ReversePath = 24, "reverse_path", Pass, "passed: its source is not behind the interface it came by (rp_filter)";
+    /// It opens nothing, and passed on a router that sends the service range here would send it back.
+    Stray = 25, "stray", Drop, "dropped: a fragment without its first, or too short for its headers, for the service range";
 }
 
 #[cfg(test)]

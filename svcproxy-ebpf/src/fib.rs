@@ -12,7 +12,7 @@ use aya_ebpf::{
 };
 use svcproxy_common::{
     Route, SocketTuple,
-    abi::{Address, Delivery, Protocol, V4Addr, V6Addr},
+    abi::{Address, Delivery, Protocol, RpFilter, V4Addr, V6Addr},
     flow::NextHop,
     known,
     verifier::barrier,
@@ -235,6 +235,16 @@ fn address_of(ifindex: u32, family: u8) -> [u32; 4] {
     match family == V4Addr::AF {
         true => V4Addr { octets: addresses.v4 }.fib(),
         false => V6Addr { octets: addresses.v6 }.fib(),
+    }
+}
+
+/// Which sources an interface accepts.
+#[inline(always)]
+pub(crate) fn rp_filter(ifindex: u32) -> RpFilter {
+    // SAFETY: read once, before any change to the map by this program.
+    match unsafe { INTERFACES.get(ifindex) } {
+        Some(interface) => interface.rp_filter,
+        None => RpFilter::OFF,
     }
 }
 

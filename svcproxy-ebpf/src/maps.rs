@@ -8,9 +8,9 @@ use aya_ebpf::{
 use svcproxy_common::{
     Opening, Reason, Table, Tables,
     abi::{
-        Address as _, AffinityEntry, AffinityKey, Backend, BackendKey, Config, FlowEntry, FlowKey, FragmentKey,
+        self, Address as _, AffinityEntry, AffinityKey, Backend, BackendKey, Config, FlowEntry, FlowKey, FragmentKey,
         FragmentPorts, Interface, InterfaceAddresses, Layout, Network, NetworkAddress, ServiceEntry, ServiceKey,
-        SlotPair, SocketKey, SocketPeer, SourceRange, V4Addr, V6Addr,
+        SlotPair, SocketKey, SocketPeer, SourceRange, V4Addr, V6Addr, XdpInterface,
     },
     filter::Filter,
     flow::Live,
@@ -138,6 +138,10 @@ pub(crate) static INTERFACES: HashMap<u32, Interface, INTERFACES_MAX, SPARSE> = 
 #[btf_map(name = "interface_addresses")]
 pub(crate) static INTERFACE_ADDRESSES: HashMap<u32, InterfaceAddresses, INTERFACES_MAX, SPARSE> = HashMap::new();
 
+/// The interfaces that run XDP, see [`XdpInterface`].
+#[btf_map(name = "xdp_interfaces")]
+pub(crate) static XDP_INTERFACES: Array<XdpInterface, { abi::XDP_INTERFACES as usize }> = Array::new();
+
 /// Addresses that can matter, see [`svcproxy_common::known`].
 #[btf_map(name = "known")]
 static KNOWN: Array<Known, 1, SHARED> = Array::new();
@@ -259,10 +263,9 @@ macro_rules! tables {
 
             #[inline(always)]
             fn opening(&self) -> Option<&mut Opening<$address>> {
+                let opening = barrier($opening.get_ptr_mut(0)?);
                 // SAFETY: this CPU's own slot; programs of these types do not nest, and its users take turns.
-                $opening
-                    .get_ptr_mut(0)
-                    .map(|opening| unsafe { &mut *barrier(opening) })
+                Some(unsafe { &mut *opening })
             }
 
             #[inline(always)]

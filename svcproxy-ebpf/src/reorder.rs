@@ -16,10 +16,10 @@ use aya_ebpf::{
 };
 use network_types::eth::{EthHdr, EtherType};
 use svcproxy_common::{
-    Packet as _, Tables,
+    Packet as _, Reason, Tables,
     abi::{Address, FragmentKey},
     family::{Family, Piece, V4, V6},
-    flow, transport,
+    flow, policy, transport,
     verifier::{close_loop, length_within},
     wire::Ethernet,
 };
@@ -156,9 +156,23 @@ where
     }
 }
 
-/// Keeps a copy.
+/// Keeps a copy. The fragment goes on, unless it is for the service range.
 #[inline(always)]
 fn keep<A: Address>(ctx: &TcContext, key: &FragmentKey<A>) -> Option<i32>
+where
+    Maps: Tables<A>,
+{
+    keep_copy(ctx, key).or_else(|| match policy::stray(&Maps, &key.dst, Reason::Fragment) {
+        Reason::Stray => {
+            let _ = Maps::counted::<()>(Err(Reason::Stray));
+            Some(TC_ACT_SHOT)
+        }
+        _ => None,
+    })
+}
+
+#[inline(always)]
+fn keep_copy<A: Address>(ctx: &TcContext, key: &FragmentKey<A>) -> Option<i32>
 where
     Maps: Tables<A>,
 {

@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use svcproxy_common::{
     ChecksumChange, Fate, Packet, Reason, Route, SocketTuple, Tables, Verdict,
-    abi::{Address, Delivery, FlowKey, Protocol},
+    abi::{Address, Delivery, FlowKey, Metadata, Protocol, RpFilter},
     checksum,
     connection::Attended,
     flow::TcpFlags,
@@ -21,9 +21,9 @@ use crate::{
     access::Frame,
     clock, fib,
     global::{self, by_family},
-    maps::{Maps, PROGRAMS, Successor},
+    maps::{INTERFACES, Maps, PROGRAMS, Successor},
     reject, reorder, reset,
-    xdp::{MARKED, Mark},
+    xdp::{self, MARKED, Mark},
 };
 
 /// Bytes that must be in one piece of memory: enough for an ICMP error with all it quotes. Drivers that keep headers
@@ -69,6 +69,8 @@ pub(crate) fn after_xdp(ctx: &TcContext) -> i32 {
             ifindex => send(ctx, ifindex, mark.delivery.get()),
         },
         _ if reorder::comes_again(ctx) => defer(ctx, Successor::In),
+        // SAFETY: the context of the running program.
+        _ if xdp::metadata(unsafe { (*ctx.skb.skb).ingress_ifindex }) == Metadata::NO => defer(ctx, Successor::In),
         _ => TC_ACT_UNSPEC,
     }
 }
@@ -214,6 +216,34 @@ impl<const IN: bool, const PLAIN: bool> Packet for TcPacket<'_, IN, PLAIN> {
     fn has_socket<A: Address>(&self, tuple: &mut SocketTuple<A>, protocol: Protocol) -> bool {
         // SAFETY: the context of the running program.
         unsafe { fib::has_socket(self.ctx.as_ptr(), tuple, protocol) }
+    }
+
+    #[inline(always)]
+    fn is_for_this_node(&self) -> bool {
+        /// `PACKET_HOST` (linux/if_packet.h)
+        const HOST: u32 = 0;
+        // SAFETY: the context of the running program.
+        let skb = unsafe { &*self.ctx.skb.skb };
+        // SAFETY: read once, before any change to the map by this program.
+        !IN || skb.pkt_type == HOST || unsafe { INTERFACES.get(skb.ifindex) }.is_some_and(|interface| interface.is_port)
+    }
+
+    #[inline(always)]
+    fn can_send(&self, _: Delivery) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn rp_filter(&self) -> RpFilter {
+        // SAFETY: the context of the running program.
+        fib::rp_filter(unsafe { (*self.ctx.skb.skb).ifindex })
+    }
+
+    #[inline(always)]
+    fn ingress_ifindex(&self) -> u32 {
+        // SAFETY: as above. In a program at ingress both are the same; this one is what `route` asks with.
+        let skb = unsafe { &*self.ctx.skb.skb };
+        skb.ifindex
     }
 
     #[inline(always)]

@@ -8,10 +8,11 @@ use aya_ebpf::{
 };
 use svcproxy_common::{
     ChecksumChange, Fate, Packet, Reason, Route, SocketTuple, Tables, Verdict,
-    abi::{Address, Delivery, FlowKey, Protocol},
+    abi::{self, Address, Delivery, FlowKey, Metadata, Protocol, RpFilter, XdpInterface},
     connection::Attended,
     flow::TcpFlags,
     process,
+    verifier::barrier,
     wire::{Be16, Field, Wire},
 };
 
@@ -19,7 +20,7 @@ use crate::{
     access::Frame,
     clock, fib,
     global::{self, by_family},
-    maps::Maps,
+    maps::{Maps, XDP_INTERFACES},
 };
 
 /// The metadata before a frame that XDP has left to tc.
@@ -62,16 +63,42 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     }
 }
 
+/// What is known of the interface with this ifindex, if it runs XDP.
+#[inline(always)]
+pub(crate) fn interface(ifindex: u32) -> Option<*mut XdpInterface> {
+    let entry = barrier(XDP_INTERFACES.get_ptr_mut(ifindex % abi::XDP_INTERFACES)?);
+    // SAFETY: an entry of the array. The daemon writes it before the interface runs this program.
+    (unsafe { (*entry).ifindex } == ifindex).then_some(entry)
+}
+
+/// Whether its driver has metadata.
+#[inline(always)]
+pub(crate) fn metadata(ifindex: u32) -> Metadata {
+    match interface(ifindex) {
+        // SAFETY: an entry of the array; all processors write the same.
+        Some(entry) => unsafe { (&raw const (*entry).metadata).read_volatile() },
+        None => Metadata::NO,
+    }
+}
+
 /// Leaves the frame to [`tc::after_xdp`](crate::tc::after_xdp). XDP could answer for a Service without endpoints itself,
 /// or send to a veth, but `XDP_TX` and redirection into a veth need an XDP program at its other end, or the frame
 /// vanishes.
 #[inline(always)]
 fn leave_to_tc(ctx: &XdpContext, ifindex: u32, delivery: Delivery) -> u32 {
-    // Unmarked, because the driver has no metadata, it goes to the kernel's routing.
     // SAFETY: the context of the running program.
-    if unsafe { bpf_xdp_adjust_meta(ctx.ctx, -(size_of::<Mark>() as i32)) } == 0
-        && let Some(mark) = Frame::new(ctx.metadata(), ctx.metadata_end()).at::<Mark>(0)
-    {
+    let has_metadata = unsafe { bpf_xdp_adjust_meta(ctx.ctx, -(size_of::<Mark>() as i32)) } == 0;
+    if let Some(entry) = interface(ctx.ingress_ifindex() as u32) {
+        let found = if has_metadata { Metadata::YES } else { Metadata::NO };
+        // SAFETY: an entry of the array; all processors write the same.
+        unsafe {
+            if (*entry).metadata != found {
+                (&raw mut (*entry).metadata).write_volatile(found);
+            }
+        }
+    }
+    // Without metadata the frame has not been touched: tc looks at all that this interface takes in.
+    if has_metadata && let Some(mark) = Frame::new(ctx.metadata(), ctx.metadata_end()).at::<Mark>(0) {
         mark.marked.set(MARKED);
         mark.ifindex.set(ifindex);
         mark.delivery.set(delivery as u32);
@@ -141,6 +168,38 @@ impl Packet for XdpPacket<'_> {
     fn has_socket<A: Address>(&self, tuple: &mut SocketTuple<A>, protocol: Protocol) -> bool {
         // SAFETY: the context of the running program.
         unsafe { fib::has_socket(self.ctx.as_ptr(), tuple, protocol) }
+    }
+
+    #[inline(always)]
+    fn is_for_this_node(&self) -> bool {
+        let Some(entry) = interface(self.ctx.ingress_ifindex() as u32) else {
+            return true;
+        };
+        let (Some(high), Some(low)) = (self.at::<Field<u32, 4>>(0), self.at::<Field<u16, 2>>(4)) else {
+            return true;
+        };
+        // SAFETY: the six bytes of an entry of the array, after its first four.
+        let own = unsafe {
+            let mac = (&raw const (*entry).mac).cast::<u8>();
+            (mac.cast::<u32>().read(), mac.add(4).cast::<u16>().read())
+        };
+        (high.get(), low.get()) == own
+    }
+
+    #[inline(always)]
+    fn can_send(&self, delivery: Delivery) -> bool {
+        // Until it is known that tc will be told, tc translates.
+        delivery == Delivery::XDP || metadata(self.ctx.ingress_ifindex() as u32) == Metadata::YES
+    }
+
+    #[inline(always)]
+    fn rp_filter(&self) -> RpFilter {
+        fib::rp_filter(self.ctx.ingress_ifindex() as u32)
+    }
+
+    #[inline(always)]
+    fn ingress_ifindex(&self) -> u32 {
+        self.ctx.ingress_ifindex() as u32
     }
 
     #[inline(always)]

@@ -100,6 +100,9 @@ pub fn decide(model: &Model, policy: &NodePolicy, src: IpAddr, dst: SocketAddr, 
         "" => format!("{}:{}", service.name, port.port),
         name => format!("{}:{name}", service.name),
     };
+    if is_martian(src) {
+        return outcome(Reason::Martian, Some(name));
+    }
     if way == Way::LoadBalancer && !rules.admits(service, src) {
         return outcome(Reason::SourceRange, Some(name));
     }
@@ -126,6 +129,14 @@ pub fn decide(model: &Model, policy: &NodePolicy, src: IpAddr, dst: SocketAddr, 
         expected.masquerade = rules.masquerades(service, way, client);
     }
     expected
+}
+
+/// Whether no host sends from this address (RFC 1812, section 5.3.7; RFC 4291, section 2.5).
+fn is_martian(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.octets()[0] == 0 || ip.is_loopback() || ip.octets()[0] >= 224,
+        IpAddr::V6(ip) => ip.is_unspecified() || ip.is_loopback() || ip.is_multicast(),
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

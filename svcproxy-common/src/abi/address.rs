@@ -31,6 +31,10 @@ pub trait Address: Copy + Eq + Ord + Hash + Debug + 'static {
     /// Whether no router forwards packets from it: the kernel's `rt6_need_strict` (net/ipv6/route.c).
     fn is_confined(&self) -> bool;
 
+    /// Whether no host can send from it: the kernel's "martian source" (`ip_route_input_slow`, net/ipv4/route.c;
+    /// `ip6_forward`, net/ipv6/ip6_output.c).
+    fn is_martian(&self) -> bool;
+
     /// As the kernel's `bpf_fib_lookup` takes it: four words as stored, of which IPv4 uses the first.
     fn fib(&self) -> [u32; 4];
 
@@ -94,6 +98,13 @@ impl Address for V4Addr {
     #[inline(always)]
     fn is_confined(&self) -> bool {
         false // the kernel asks in IPv6 alone
+    }
+
+    #[inline(always)]
+    fn is_martian(&self) -> bool {
+        let [first, ..] = self.octets;
+        // "This network", loopback, multicast, and the limited broadcast with what is reserved before it.
+        first == 0 || first == 127 || first >= 224
     }
 
     #[inline(always)]
@@ -166,6 +177,15 @@ impl Address for V6Addr {
         let link_local = high >> 54 == 0xfe80 >> 6;
         let loopback = high == 0 && low == 1;
         multicast | link_local | loopback
+    }
+
+    #[inline(always)]
+    fn is_martian(&self) -> bool {
+        let [high, low] = self.halves();
+        let [high, low] = [u64::from_be(high), u64::from_be(low)];
+        let multicast = high >> 56 == 0xff;
+        let unspecified_or_loopback = high == 0 && low <= 1;
+        multicast | unspecified_or_loopback
     }
 
     #[inline(always)]

@@ -19,10 +19,10 @@ fn tuples() -> impl Strategy<Value = [SocketAddr; 3]> {
     let socket = |ip: IpAddr, port: u16| SocketAddr::new(ip, port);
     let v4 = any::<[([u8; 4], u16); 3]>().prop_map(move |all| all.map(|(ip, port)| socket(ip.into(), port)));
     let v6 = any::<[([u8; 16], u16); 3]>().prop_map(move |all| all.map(|(ip, port)| socket(ip.into(), port)));
-    // Packets from these go no further than their link.
+    // Packets from these go no further than their link, or are from no host at all.
     let confined = |ip| match ip {
-        IpAddr::V4(ip) => ip.is_multicast(),
-        IpAddr::V6(ip) => ip.is_multicast() || ip.is_unicast_link_local() || ip.is_loopback(),
+        IpAddr::V4(ip) => ip.octets()[0] == 0 || ip.is_loopback() || ip.octets()[0] >= 224,
+        IpAddr::V6(ip) => ip.is_multicast() || ip.is_unicast_link_local() || ip.is_loopback() || ip.is_unspecified(),
     };
     prop_oneof![v4, v6].prop_filter(
         "three parties, each with an address of its own",

@@ -4,7 +4,7 @@ use std::{cell::Cell, marker::PhantomData};
 
 use svcproxy_common::{
     ChecksumChange, Packet, Route, SocketTuple, Verdict,
-    abi::{Address, Protocol, V6Addr},
+    abi::{Address, Delivery, Protocol, RpFilter, V6Addr},
     flow::NextHop,
     wire::{Be16, Wire},
 };
@@ -96,6 +96,22 @@ impl<H: Hook> Packet for HostPacket<'_, H> {
 
     fn opaque<T: Copy>(&self, value: T) -> T {
         value
+    }
+
+    fn is_for_this_node(&self) -> bool {
+        true
+    }
+
+    fn can_send(&self, _: Delivery) -> bool {
+        true
+    }
+
+    fn rp_filter(&self) -> RpFilter {
+        RpFilter::OFF
+    }
+
+    fn ingress_ifindex(&self) -> u32 {
+        0
     }
 
     fn at<T: Wire>(&self, offset: usize) -> Option<&T> {

@@ -207,8 +207,8 @@ fn verifier_log(error: &ProgramError) -> Option<String> {
 fn complaint(log: &str) -> &str {
     const STATISTICS: [&str; 4] = ["processed ", "stack depth ", "verification time ", "peak_states "];
     let lines = log.lines().map(str::trim).filter(|line| !line.is_empty());
-    let complaints = lines.filter(|line| !STATISTICS.iter().any(|start| line.starts_with(start)));
-    complaints.last().unwrap_or("no reason given")
+    let mut complaints = lines.filter(|line| !STATISTICS.iter().any(|start| line.starts_with(start)));
+    complaints.next_back().unwrap_or("no reason given")
 }
 
 /// An error with its causes on one line; aya's own messages leave the cause out.

@@ -1,9 +1,9 @@
 //! What the programs know of an interface: the maps `interfaces` and `interface_addresses`.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, fs, net::IpAddr};
 
 use aya::maps::{HashMap, MapData};
-use svcproxy_common::abi::{Delivery, Interface, InterfaceAddresses};
+use svcproxy_common::abi::{Delivery, Interface, InterfaceAddresses, Metadata, RpFilter, XDP_INTERFACES, XdpInterface};
 
 use super::{Datapath, DatapathError, maps::delete};
 use crate::network::{Link, Snapshot};
@@ -31,18 +31,70 @@ impl Datapath {
     pub fn set_interfaces(&mut self, network: &Snapshot, xdp: &[String]) -> Result<(), DatapathError> {
         let deliveries = network.links.iter().filter_map(|link| {
             let interface = Interface {
-                delivery: link.delivery(xdp.contains(&link.name))?,
-                reserved: [0; 3],
+                // What has no entry is sent to with the hardware address that the kernel's routing says.
+                delivery: link.delivery(xdp.contains(&link.name)).unwrap_or(Delivery::LINK),
+                // Of a bridge, a bond or a VRF the kernel asks that, and not its ports.
+                rp_filter: if link.master.is_none() {
+                    rp_filter(&link.name)
+                } else {
+                    RpFilter::OFF
+                },
+                is_port: link.master.is_some(),
+                reserved: 0,
             };
-            Some((link.index, interface))
+            let default =
+                interface.delivery == Delivery::LINK && interface.rp_filter == RpFilter::OFF && !interface.is_port;
+            (!default).then_some((link.index, interface))
         });
         let addresses = network.links.iter().map(|link| (link.index, addresses(network, link)));
+        self.set_xdp_interfaces(network.links.iter().filter(|link| xdp.contains(&link.name)))?;
         replace(&mut self.maps.interfaces, deliveries.collect(), "interfaces")?;
         replace(
             &mut self.interface_addresses,
             addresses.collect(),
             "interface_addresses",
         )
+    }
+}
+
+impl Datapath {
+    /// Enters the interfaces that run XDP. What the programs have found out about them stays.
+    fn set_xdp_interfaces<'a>(&mut self, links: impl Iterator<Item = &'a Link>) -> Result<(), DatapathError> {
+        let failed = || DatapathError::map("xdp_interfaces");
+        for link in links {
+            let index = link.index % XDP_INTERFACES;
+            let present = self.xdp_interfaces.get(&index, 0).map_err(failed())?;
+            let wanted = XdpInterface {
+                ifindex: link.index,
+                mac: link.mac.unwrap_or_default(),
+                metadata: if present.ifindex == link.index {
+                    present.metadata
+                } else {
+                    Metadata::UNKNOWN
+                },
+                reserved: 0,
+            };
+            if wanted != present {
+                self.xdp_interfaces.set(index, wanted, 0).map_err(failed())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The interface's own setting or that of all, whichever is larger (Documentation/networking/ip-sysctl.rst).
+fn rp_filter(name: &str) -> RpFilter {
+    let setting = |name: &str| -> u8 {
+        let path = format!("/proc/sys/net/ipv4/conf/{name}/rp_filter");
+        fs::read_to_string(path)
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or(0)
+    };
+    match setting(name).max(setting("all")) {
+        0 => RpFilter::OFF,
+        1 => RpFilter::STRICT,
+        _ => RpFilter::LOOSE,
     }
 }
 

@@ -258,11 +258,13 @@ impl Maps {
     /// Packets by reason, summed over processors.
     pub fn reasons(&self) -> Result<Vec<(Reason, u64)>> {
         let count = |reason: Reason| {
-            let values = self
-                .reasons
-                .get(&(reason as u32), 0)
-                .map_err(DatapathError::map("reasons"))?;
-            Ok((reason, values.iter().sum()))
+            let values = self.reasons.get(&(reason as u32), 0);
+            match values {
+                Ok(values) => Ok((reason, values.iter().sum())),
+                // The map was made by a version that did not know this reason.
+                Err(error) if is_gone(&error) => Ok((reason, 0)),
+                Err(error) => Err(DatapathError::map("reasons")(error)),
+            }
         };
         Reason::ALL.into_iter().map(count).collect()
     }

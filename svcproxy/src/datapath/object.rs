@@ -4,10 +4,10 @@ use std::{path::Path, thread};
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{HashMap, MapData, MapInfo},
+    maps::{Array, HashMap, MapData, MapInfo},
     programs::{CgroupSockAddr, Program, ProgramError, SchedClassifier, Xdp},
 };
-use svcproxy_common::abi::{InterfaceAddresses, SlotPair};
+use svcproxy_common::abi::{InterfaceAddresses, SlotPair, XdpInterface};
 
 use super::{
     DatapathError, Maps,
@@ -118,6 +118,8 @@ pub struct Datapath {
     pub tc_attach: TcAttach,
     /// The programs' own, not pinned: the daemon makes it anew with them.
     pub(super) interface_addresses: HashMap<MapData, u32, InterfaceAddresses>,
+    /// Likewise: the interfaces that run XDP, see [`XdpInterface`].
+    pub xdp_interfaces: Array<MapData, XdpInterface>,
     /// The maps.
     pub maps: Maps,
 }
@@ -224,6 +226,10 @@ impl Datapath {
         let interface_addresses = addresses
             .try_into()
             .map_err(DatapathError::map("interface_addresses"))?;
+        let xdp_interfaces = ebpf.take_map("xdp_interfaces").expect("the object has this map");
+        let xdp_interfaces = xdp_interfaces
+            .try_into()
+            .map_err(DatapathError::map("xdp_interfaces"))?;
         Ok(Self {
             ebpf,
             features: Features {
@@ -232,6 +238,7 @@ impl Datapath {
             },
             tc_attach,
             interface_addresses,
+            xdp_interfaces,
             maps,
         })
     }

@@ -21,6 +21,8 @@ pub struct Link {
     pub peer_elsewhere: bool,
     /// ifindex of the bridge, bond or VRF it is a port of.
     pub master: Option<u32>,
+    /// Its hardware address, if it is one of Ethernet's length.
+    pub mac: Option<[u8; 6]>,
     /// Id of the XDP program it runs.
     pub xdp_program: Option<u32>,
 }
@@ -36,6 +38,7 @@ impl From<LinkMessage> for Link {
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name = name,
+                LinkAttribute::Address(address) => link.mac = address.try_into().ok(),
                 LinkAttribute::LinkNetNsId(_) => link.peer_elsewhere = true,
                 LinkAttribute::Controller(index) => link.master = Some(index),
                 LinkAttribute::LinkInfo(infos) => {

@@ -4,6 +4,7 @@
 //! that ends with them; nothing is attached outside of it.
 
 mod answer;
+mod bystanders;
 mod cases;
 mod cluster;
 mod differential;

@@ -69,10 +69,7 @@ fn what_stays_in_a_table_is_read_once_whatever_comes_and_goes() {
 
     let mut world = world();
     let interfaces = &mut world.datapath.maps.interfaces;
-    let interface = Interface {
-        delivery: NextHop::ROUTING.delivery,
-        reserved: [0; 3],
-    };
+    let interface = Interface::new(NextHop::ROUTING.delivery);
     let staying: BTreeSet<u32> = (1 << 16..(1 << 16) + STAYING).collect();
     for ifindex in &staying {
         interfaces.insert(ifindex, interface, 0).unwrap();

@@ -23,11 +23,11 @@ use svcproxy::{
 };
 use svcproxy_common::{
     Fate, Reason,
-    abi::{Address, Delivery, FlowEntry, FlowKey, FlowState, Interface},
+    abi::{Address, Delivery, FlowEntry, FlowKey, FlowState, Interface, Metadata, XDP_INTERFACES, XdpInterface},
 };
 
 use crate::{
-    model::Frame,
+    model::{Frame, MAC_NODE},
     network::{self, ifindex},
 };
 
@@ -73,6 +73,16 @@ impl World {
                 datapath.xdp().unwrap().attach(name, Default::default()).unwrap();
             }
             let [veth0, veth1] = ["veth0", "veth1"].map(ifindex);
+            let interface = XdpInterface {
+                ifindex: veth0,
+                mac: MAC_NODE,
+                metadata: Metadata::YES,
+                reserved: 0,
+            };
+            datapath
+                .xdp_interfaces
+                .set(veth0 % XDP_INTERFACES, interface, 0)
+                .unwrap();
             Self {
                 datapath,
                 veth0,
@@ -169,16 +179,7 @@ impl World {
         let interfaces = &mut self.datapath.maps.interfaces;
         for (index, delivery) in [(self.veth0, veth0), (self.veth1, veth1)] {
             match delivery {
-                Some(delivery) => interfaces
-                    .insert(
-                        index,
-                        Interface {
-                            delivery,
-                            reserved: [0; 3],
-                        },
-                        0,
-                    )
-                    .unwrap(),
+                Some(delivery) => interfaces.insert(index, Interface::new(delivery), 0).unwrap(),
                 None => drop(interfaces.remove(&index)),
             }
         }

@@ -9,13 +9,17 @@ mod guest;
 mod initrd;
 mod machine;
 
-use std::{fs, path::PathBuf, time::Instant};
+use std::{collections::BTreeMap, fs, path::PathBuf, time::Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use xtask::{process, setup, target_dir};
 
-use self::{debian::Debian, guest::Guest, machine::Machine};
+use self::{
+    debian::Debian,
+    guest::{Guest, Programs},
+    machine::Machine,
+};
 
 /// Flags of `cargo xtask vm`.
 #[derive(Args)]
@@ -50,7 +54,7 @@ const CHECKS: [(&str, &[&str]); 8] = [
     ("refusals", &["section_3_addresses_and_ports"]),
     ("fragments", &["rule_23_pieces_in_any_order"]),
     (
-        "node's sockets",
+        "sockets of the node",
         &["rule_13_the_node_reaches", "section_3_refusals_are_errors"],
     ),
     (
@@ -73,11 +77,17 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     } else {
         wanted.extend(flags.kernel.iter().map(|kernel| (kernel.clone(), flags.arch.clone())));
     }
+    let mut programs = BTreeMap::new();
+    for (_, arch) in &wanted {
+        if !programs.contains_key(arch) {
+            programs.insert(arch.clone(), Programs::build(arch)?);
+        }
+    }
     let mut failed = false;
     let mut rows = Vec::new();
     for (kernel, arch) in wanted {
         let start = Instant::now();
-        let cells = on_kernel(flags, &kernel, &arch);
+        let cells = on_kernel(flags, &kernel, &arch, &programs[&arch]);
         let cells = cells.unwrap_or_else(|error| vec![("boot".to_owned(), Err(format!("{error:#}")))]);
         failed |= cells.iter().any(|(_, outcome)| outcome.is_err());
         rows.push((format!("{kernel} {arch}"), cells, start.elapsed().as_secs()));
@@ -97,7 +107,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
 
 type Cells = Vec<(String, Result<String, String>)>;
 
-fn on_kernel(flags: &Flags, kernel: &str, arch: &str) -> Result<Cells> {
+fn on_kernel(flags: &Flags, kernel: &str, arch: &str, programs: &Programs) -> Result<Cells> {
     let suite = SUITES.iter().find(|(name, _)| *name == kernel);
     let Some((_, suite)) = suite else {
         bail!(
@@ -109,7 +119,7 @@ fn on_kernel(flags: &Flags, kernel: &str, arch: &str) -> Result<Cells> {
     let debian = Debian::new(suite, arch)?;
     let kernel = debian.kernel()?;
     eprintln!("vm: Linux {} {arch}", kernel.release);
-    let guest = Guest::build(arch, &debian)?;
+    let guest = Guest::make(programs, &debian)?;
     let initrd = initrd::make(&kernel, &debian)?;
     let machine = Machine {
         arch,
@@ -190,6 +200,10 @@ pub(crate) fn cross(arch: &str) -> Result<()> {
     if arch == std::env::consts::ARCH {
         return Ok(());
     }
-    setup::install_packages(&[("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu")])?;
+    // The compiler only recommends the library.
+    setup::install_packages(&[
+        ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+        ("../aarch64-linux-gnu/lib/libc.a", "libc6-dev-arm64-cross"),
+    ])?;
     process::run(std::process::Command::new("rustup").args(["target", "add", "aarch64-unknown-linux-gnu"]))
 }

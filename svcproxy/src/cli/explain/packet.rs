@@ -11,7 +11,8 @@ const WINDOW: u16 = 64_240;
 pub(super) fn first_packet(connection: &Connection) -> Vec<u8> {
     let (src, dst) = (connection.src.ip(), connection.dst.ip());
     let (src_port, dst_port) = (connection.src.port(), connection.dst.port());
-    let ethernet = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+    // The packet comes in by the loopback, whose hardware address is all zeros.
+    let ethernet = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [0; 6]);
     let ip = match (src, dst) {
         (std::net::IpAddr::V4(src), std::net::IpAddr::V4(dst)) => ethernet.ipv4(src.octets(), dst.octets(), HOPS),
         (std::net::IpAddr::V6(src), std::net::IpAddr::V6(dst)) => ethernet.ipv6(src.octets(), dst.octets(), HOPS),

@@ -27,6 +27,9 @@ const NETWORK: &str = "
     route add default via 192.0.2.2
     route add default via 2001:db8::2";
 
+/// The hardware address of veth0, which all frames are for.
+pub(super) const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
 /// Moves the calling thread into a new namespace, which ends with it, and returns the interface's number.
 pub(super) fn enter() -> Result<u32> {
     unshare(CloneFlags::CLONE_NEWNET).context("the bench makes a network namespace: run it as root")?;

@@ -12,12 +12,13 @@ use svcproxy::{
 };
 use svcproxy_common::{
     Reason,
-    abi::{Delivery, FlowEntry, FlowKey, Interface, V4Addr, V6Addr},
+    abi::{Delivery, FlowEntry, FlowKey, Interface, Metadata, V4Addr, V6Addr, XDP_INTERFACES, XdpInterface},
     flow,
 };
 
 use super::{
     ip::{Ip, frame},
+    node,
     placement::{Target, placements_of},
     programs::{Bench, Hook, Tuples, copy_to_floor},
 };
@@ -89,11 +90,17 @@ impl Proxy {
         let current = maps.contents()?;
         let wanted = plan(&model, &policy, &current, &limits)?;
         maps.apply(&Diff::between(&current, &wanted))?;
-        let interface = Interface {
-            delivery: Delivery::XDP,
-            reserved: [0; 3],
+        maps.interfaces.insert(ifindex, Interface::new(Delivery::XDP), 0)?;
+        let interface = XdpInterface {
+            ifindex,
+            mac: node::MAC,
+            metadata: Metadata::YES,
+            reserved: 0,
         };
-        maps.interfaces.insert(ifindex, interface, 0)?;
+        datapath
+            .xdp_interfaces
+            .set(ifindex % XDP_INTERFACES, interface, 0)
+            .context("cannot describe the interface")?;
         let xdp = bench.add(Hook::Xdp, &placements_of(datapath.xdp()?)?)?;
         let [tc, tc_out] = ["svcproxy_in", "svcproxy_out"].map(|name| {
             let placements = placements_of(datapath.tc(name)?)?;

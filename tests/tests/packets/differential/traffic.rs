@@ -11,7 +11,7 @@ use svcproxy::model::Protocol;
 use svcproxy_common::abi::Protocol::{SCTP, TCP, UDP};
 
 use super::scene::{Scene, choose};
-use crate::model::{Frame, Ip, arp, judge, packet, pieces, sctp, tcp};
+use crate::model::{Frame, Ip, MAC_NODE, arp, judge, packet, pieces, sctp, tcp};
 
 /// How many of the packets that came out are remembered.
 const RECENT: usize = 64;
@@ -47,8 +47,16 @@ impl<'a> Traffic<'a> {
         }
     }
 
-    /// The next frame.
+    /// The next frame. It is for this node, also when it was made of one that had been sent on.
     pub(super) fn next(&mut self) -> Vec<u8> {
+        let mut frame = self.any();
+        if let Some(dst) = frame.get_mut(..MAC_NODE.len()) {
+            dst.copy_from_slice(&MAC_NODE);
+        }
+        frame
+    }
+
+    fn any(&mut self) -> Vec<u8> {
         if !self.pieces.is_empty() && self.random.bool() {
             // In order, mostly.
             let index = match self.random.u8(..8) {
