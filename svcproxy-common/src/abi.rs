@@ -75,7 +75,7 @@ pub struct Interface {
     pub delivery: Delivery,
     /// Whether a source address must be one that leads back here, for packets that have come in by it.
     pub rp_filter: RpFilter,
-    /// Whether it is a port of a bridge: what it takes in may be for the hardware address of another port.
+    /// Whether it is a port of a bridge, a bond or a VRF: what it takes in may be for another hardware address of this node.
     pub is_port: bool,
     /// Always 0.
     pub reserved: u8,
@@ -116,8 +116,8 @@ pub struct XdpInterface {
     pub mac: [u8; 6],
     /// Whether its driver has room for metadata before a frame. The program finds out.
     pub metadata: Metadata,
-    /// Always 0.
-    pub reserved: u8,
+    /// See [`Interface::is_port`].
+    pub is_port: bool,
 }
 
 /// Length of `xdp_interfaces`. Of two interfaces that meet at one entry, the second goes without: tc does all for it.
@@ -199,8 +199,8 @@ mod pod {
     pod! {
         ServiceKey<V4Addr>, ServiceKey<V6Addr>, ServiceEntry, BackendKey, Backend<V4Addr>, Backend<V6Addr>,
         AffinityKey<V4Addr>, AffinityKey<V6Addr>, AffinityEntry, FlowKey<V4Addr>, FlowKey<V6Addr>,
-        FlowEntry<V4Addr>, FlowEntry<V6Addr>, Interface, InterfaceAddresses, XdpInterface, Layout, Network, SourceRange<V4Addr>, SourceRange<V6Addr>,
-        FragmentKey<V4Addr>, FragmentKey<V6Addr>, FragmentPorts, Config<V4Addr>, Config<V6Addr>, SocketKey<V4Addr>,
-        SocketKey<V6Addr>, SocketPeer<V4Addr>, SocketPeer<V6Addr>,
+        FlowEntry<V4Addr>, FlowEntry<V6Addr>, Interface, InterfaceAddresses, XdpInterface, Layout, Network,
+        SourceRange<V4Addr>, SourceRange<V6Addr>, FragmentKey<V4Addr>, FragmentKey<V6Addr>, FragmentPorts,
+        Config<V4Addr>, Config<V6Addr>, SocketKey<V4Addr>, SocketKey<V6Addr>, SocketPeer<V4Addr>, SocketPeer<V6Addr>,
     }
 }

@@ -210,12 +210,8 @@ where
         entry,
         tuple,
     } = tables.opening().ok_or(Reason::FlowTableFull)?;
-    let filter = packet.rp_filter();
-    if A::AF == V4Addr::AF && filter != RpFilter::OFF {
-        let back = route(packet, tables, A::UNSPECIFIED, key.src).next_hop.ifindex;
-        if back == 0 || (filter == RpFilter::STRICT && back != packet.ingress_ifindex()) {
-            return Err(Reason::ReversePath);
-        }
+    if A::AF == V4Addr::AF && is_from_elsewhere(packet, tables, key.src) {
+        return Err(Reason::ReversePath);
     }
     reply_key.dst = key.src;
     reply_key.dst_port = key.src_port;
@@ -246,6 +242,27 @@ where
         store(key, entry)
     };
     if stored { Ok(()) } else { Err(Reason::FlowTableFull) }
+}
+
+/// Whether `rp_filter` of the interface that a packet has come in by refuses its source. IPv4 alone has the setting.
+#[inline(always)]
+fn is_from_elsewhere<A, P, T>(packet: &P, tables: &T, src: A) -> bool
+where
+    A: Address,
+    P: Packet,
+    T: Tables<A>,
+{
+    let filter = packet.rp_filter();
+    if filter == RpFilter::OFF {
+        return false;
+    }
+    let back = route(packet, tables, A::UNSPECIFIED, src);
+    match back.next_hop.ifindex {
+        // No route, or an address of this node. For other reasons the kernel does not answer programs, as where it does
+        // not forward: then it judges by itself.
+        0 => back.here,
+        ifindex => filter == RpFilter::STRICT && ifindex != packet.ingress_ifindex(),
+    }
 }
 
 /// Whether a new connection takes over the entries of the ended one that had `key`: that one's replies had `reply_key` too.

@@ -183,7 +183,8 @@ impl Packet for XdpPacket<'_> {
             let mac = (&raw const (*entry).mac).cast::<u8>();
             (mac.cast::<u32>().read(), mac.add(4).cast::<u16>().read())
         };
-        (high.get(), low.get()) == own
+        // SAFETY: as above.
+        (high.get(), low.get()) == own || unsafe { (*entry).is_port }
     }
 
     #[inline(always)]

@@ -29,15 +29,15 @@ impl Datapath {
     ///
     /// When a map cannot be changed.
     pub fn set_interfaces(&mut self, network: &Snapshot, xdp: &[String]) -> Result<(), DatapathError> {
+        let of_all = rp_filter("all");
         let deliveries = network.links.iter().filter_map(|link| {
             let interface = Interface {
                 // What has no entry is sent to with the hardware address that the kernel's routing says.
                 delivery: link.delivery(xdp.contains(&link.name)).unwrap_or(Delivery::LINK),
                 // Of a bridge, a bond or a VRF the kernel asks that, and not its ports.
-                rp_filter: if link.master.is_none() {
-                    rp_filter(&link.name)
-                } else {
-                    RpFilter::OFF
+                rp_filter: match link.master {
+                    None => accepted(of_all.max(rp_filter(&link.name))),
+                    Some(_) => RpFilter::OFF,
                 },
                 is_port: link.master.is_some(),
                 reserved: 0,
@@ -46,18 +46,11 @@ impl Datapath {
                 interface.delivery == Delivery::LINK && interface.rp_filter == RpFilter::OFF && !interface.is_port;
             (!default).then_some((link.index, interface))
         });
-        let addresses = network.links.iter().map(|link| (link.index, addresses(network, link)));
         self.set_xdp_interfaces(network.links.iter().filter(|link| xdp.contains(&link.name)))?;
         replace(&mut self.maps.interfaces, deliveries.collect(), "interfaces")?;
-        replace(
-            &mut self.interface_addresses,
-            addresses.collect(),
-            "interface_addresses",
-        )
+        replace(&mut self.interface_addresses, addresses(network), "interface_addresses")
     }
-}
 
-impl Datapath {
     /// Enters the interfaces that run XDP. What the programs have found out about them stays.
     fn set_xdp_interfaces<'a>(&mut self, links: impl Iterator<Item = &'a Link>) -> Result<(), DatapathError> {
         let failed = || DatapathError::map("xdp_interfaces");
@@ -72,7 +65,7 @@ impl Datapath {
                 } else {
                     Metadata::UNKNOWN
                 },
-                reserved: 0,
+                is_port: link.master.is_some(),
             };
             if wanted != present {
                 self.xdp_interfaces.set(index, wanted, 0).map_err(failed())?;
@@ -82,33 +75,32 @@ impl Datapath {
     }
 }
 
-/// The interface's own setting or that of all, whichever is larger (Documentation/networking/ip-sysctl.rst).
-fn rp_filter(name: &str) -> RpFilter {
-    let setting = |name: &str| -> u8 {
-        let path = format!("/proc/sys/net/ipv4/conf/{name}/rp_filter");
-        fs::read_to_string(path)
-            .ok()
-            .and_then(|text| text.trim().parse().ok())
-            .unwrap_or(0)
-    };
-    match setting(name).max(setting("all")) {
+/// `net.ipv4.conf.NAME.rp_filter`; 0 where it cannot be read.
+fn rp_filter(name: &str) -> u8 {
+    let path = format!("/proc/sys/net/ipv4/conf/{name}/rp_filter");
+    let text = fs::read_to_string(path);
+    text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+/// What the larger of an interface's setting and that of all means (Documentation/networking/ip-sysctl.rst).
+fn accepted(rp_filter: u8) -> RpFilter {
+    match rp_filter {
         0 => RpFilter::OFF,
         1 => RpFilter::STRICT,
         _ => RpFilter::LOOSE,
     }
 }
 
-/// The first address of each family of an interface. Link-local ones reach no endpoint behind a router.
-fn addresses(network: &Snapshot, link: &Link) -> InterfaceAddresses {
-    let mut found = InterfaceAddresses::default();
-    let own = network
-        .addresses
-        .iter()
-        .filter(|address| address.interface == link.index);
-    for address in own {
+/// The first address of each family of each interface. Link-local ones reach no endpoint behind a router.
+fn addresses(network: &Snapshot) -> BTreeMap<u32, InterfaceAddresses> {
+    let mut found: BTreeMap<u32, InterfaceAddresses> = BTreeMap::new();
+    for address in &network.addresses {
+        let of_interface = found.entry(address.interface).or_default();
         match address.ip {
-            IpAddr::V4(ip) if found.v4 == [0; 4] => found.v4 = ip.octets(),
-            IpAddr::V6(ip) if found.v6 == [0; 16] && !ip.is_unicast_link_local() => found.v6 = ip.octets(),
+            IpAddr::V4(ip) if of_interface.v4 == [0; 4] => of_interface.v4 = ip.octets(),
+            IpAddr::V6(ip) if of_interface.v6 == [0; 16] && !ip.is_unicast_link_local() => {
+                of_interface.v6 = ip.octets();
+            }
             _ => {}
         }
     }

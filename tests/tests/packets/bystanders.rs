@@ -1,6 +1,8 @@
 //! Not ours, not touched (rules 23, 25 and 36): frames for other hosts, sources that no host has or that are not behind
 //! the interface, and pieces of packets that would go round for ever.
 
+use std::{fs, thread};
+
 use svcproxy::{
     datapath::{links::Hook, trial::Action},
     model::{Model, NodePolicy},
@@ -71,6 +73,14 @@ fn frames_that_a_bridge_switches_are_translated() {
         world.datapath.maps.interfaces.insert(index, port, 0).unwrap();
         assert_eq!(reason(&mut world, Hook::TcIn, &frame), Reason::Translated, "{ip:?}");
         world.deliver(None, None);
+        // XDP, too: frames that are routed are for the bridge's address.
+        let place = index % XDP_INTERFACES;
+        let known = world.datapath.xdp_interfaces.get(&place, 0).unwrap();
+        let entry = XdpInterface { is_port: true, ..known };
+        world.datapath.xdp_interfaces.set(place, entry, 0).unwrap();
+        let found = reason(&mut world, Hook::Xdp, &frame);
+        world.datapath.xdp_interfaces.set(place, known, 0).unwrap();
+        assert_eq!(found, Reason::Translated, "{ip:?}");
     }
 }
 
@@ -139,6 +149,37 @@ fn rule_36_sources_from_the_wrong_side_open_nothing_where_rp_filter_says_so() {
             assert_eq!(found, expected, "{hook} {filter:?}");
             world.deliver(None, None);
         }
+    }
+}
+
+/// There the kernel's routing does not answer programs, and says nothing of the source.
+#[test]
+fn where_the_node_does_not_forward_rp_filter_is_the_kernel_s_own() {
+    let mut world = world();
+    let (client, vip, pod) = (Ip::V4.client(1, 5000), Ip::V4.vip(1, 80), Ip::V4.pod(1, 8080));
+    let forwarding = |world: &World, value: &str| {
+        thread::scope(|scope| {
+            let write = || {
+                world.enter();
+                fs::write("/proc/sys/net/ipv4/conf/veth0/forwarding", value).unwrap();
+            };
+            scope.spawn(write).join().unwrap();
+        });
+    };
+    let interface = Interface {
+        rp_filter: RpFilter::STRICT,
+        ..Interface::new(Delivery::LINK)
+    };
+    for hook in INCOMING {
+        world.forget();
+        world.serve(&[service("web", None, &[(TCP, vip, &[pod])])]);
+        let index = world.veth0;
+        world.datapath.maps.interfaces.insert(index, interface, 0).unwrap();
+        forwarding(&world, "0");
+        let found = reason(&mut world, hook, &tcp(client, vip, "S").bytes());
+        forwarding(&world, "1");
+        world.deliver(None, None);
+        assert_eq!(found, Reason::Translated, "{hook}");
     }
 }
 

@@ -77,7 +77,7 @@ impl World {
                 ifindex: veth0,
                 mac: MAC_NODE,
                 metadata: Metadata::YES,
-                reserved: 0,
+                is_port: false,
             };
             datapath
                 .xdp_interfaces

@@ -95,7 +95,7 @@ impl Proxy {
             ifindex,
             mac: node::MAC,
             metadata: Metadata::YES,
-            reserved: 0,
+            is_port: false,
         };
         datapath
             .xdp_interfaces
