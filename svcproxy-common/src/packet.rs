@@ -54,7 +54,8 @@ pub trait Packet {
     fn now(&self) -> u32;
 
     /// Asks the kernel's routing about a packet from `src` to `dst`; an unspecified source stands for this node's own
-    /// address, which the answer then names. What was answered this second about another packet `by_destination` holds for this one.
+    /// address, which the answer then names. What was answered this second about another packet `by_destination` holds
+    /// for this one.
     fn route<A: Address>(&self, src: A, dst: A, by_destination: bool) -> Route<A>;
 
     /// Notes what its way takes, in bytes, for the answer to a packet that is [too big](crate::Reason::TooBig).

@@ -131,11 +131,7 @@ pub fn run_bench() -> Result<Toolchain> {
 }
 
 /// Installs the commands that are missing, each with its Debian package.
-pub fn install_packages(tools: &[(&'static str, &'static str)]) -> Result<()> {
-    install_tools(tools)
-}
-
-fn install_tools(tools: &[(&'static str, &'static str)]) -> Result<()> {
+pub fn install_tools(tools: &[(&'static str, &'static str)]) -> Result<()> {
     let missing = tools.iter().filter(|(command, _)| which(command).is_none());
     let (commands, packages): (Vec<&str>, Vec<&str>) = missing.copied().unzip();
     if commands.is_empty() {

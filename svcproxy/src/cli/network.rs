@@ -57,7 +57,7 @@ struct Held {
 }
 
 /// Why an interface is to be attached to.
-enum Reason {
+enum Cause {
     /// `--iface`
     Listed,
     /// Pods, or connections.
@@ -196,7 +196,7 @@ impl NodeNetwork {
         self.attached.retain(|index, held| {
             wanted
                 .get(index)
-                .is_some_and(|(link, reason)| link.name == held.name && matches!(reason, Reason::Listed) == held.listed)
+                .is_some_and(|(link, cause)| link.name == held.name && matches!(cause, Cause::Listed) == held.listed)
         });
         self.refused.retain(|index, _| wanted.contains_key(index));
         // Links of an earlier run are kept for what is attached next: the programs are swapped inside them.
@@ -204,44 +204,44 @@ impl NodeNetwork {
         for link in pins::detach_others(dir, &keep).context("cannot detach")? {
             info!("detached {link}: its interface is gone, or neither listed nor one of pods");
         }
-        for (index, (link, reason)) in wanted {
+        for (index, (link, cause)) in wanted {
             if self.attached.contains_key(&index) {
                 continue;
             }
-            let mode = match reason {
-                Reason::Listed => self.mode,
-                Reason::Behind(_) => Mode::Tc,
+            let mode = match cause {
+                Cause::Listed => self.mode,
+                Cause::Behind(_) => Mode::Tc,
             };
             match datapath.attach(dir, &link, mode) {
                 Ok(attached) => {
-                    match &reason {
-                        Reason::Listed => report(&link, &attached, &attached.why),
-                        Reason::Behind(why) => report(&link, &attached, why),
+                    match &cause {
+                        Cause::Listed => report(&link, &attached, &attached.why),
+                        Cause::Behind(why) => report(&link, &attached, why),
                     }
                     self.refused.remove(&index);
                     let held = Held {
                         name: link.name,
-                        listed: matches!(reason, Reason::Listed),
+                        listed: matches!(cause, Cause::Listed),
                         ingress: attached.ingress,
                     };
                     self.attached.insert(index, held);
                 }
-                Err(error) if starting && matches!(reason, Reason::Listed) => return Err(error.into()),
-                Err(error) => self.refuse(index, &link, &reason, &error),
+                Err(error) if starting && matches!(cause, Cause::Listed) => return Err(error.into()),
+                Err(error) => self.refuse(index, &link, &cause, &error),
             }
         }
         Ok(())
     }
 
-    /// Warns of an interface that could not be attached to, once for each reason, and has it tried again.
-    fn refuse(&mut self, index: u32, link: &Link, reason: &Reason, error: &DatapathError) {
+    /// Warns of an interface that could not be attached to, once for each text, and has it tried again.
+    fn refuse(&mut self, index: u32, link: &Link, cause: &Cause, error: &DatapathError) {
         // It may be on its way out, or a former link of it on its way out of the kernel.
         if !matches!(error, DatapathError::NotEthernet { .. }) {
             self.monitor.look_again();
         }
-        let warning = match reason {
-            Reason::Listed => format!("{}: not attached: {error}", link.name),
-            Reason::Behind(why) => format!("{}: not attached, though {why}: {error}", link.name),
+        let warning = match cause {
+            Cause::Listed => format!("{}: not attached: {error}", link.name),
+            Cause::Behind(why) => format!("{}: not attached, though {why}: {error}", link.name),
         };
         if self.refused.insert(index, warning.clone()).as_ref() != Some(&warning) {
             warn!("{warning}");
@@ -260,19 +260,19 @@ impl NodeNetwork {
     }
 
     /// The interfaces that are listed, and those of pods, by ifindex.
-    fn wanted(&self, model: &Model) -> BTreeMap<u32, (Link, Reason)> {
+    fn wanted(&self, model: &Model) -> BTreeMap<u32, (Link, Cause)> {
         let mut wanted = BTreeMap::new();
         if self.auto_attach {
             let ports = model.services.iter().flat_map(|service| &service.ports);
             let endpoints = ports.flat_map(|port| &port.endpoints).map(|endpoint| endpoint.address);
             let pods = model.pods.iter().copied();
             let found = interfaces_of_pods(&self.snapshot, endpoints, pods, &self.policy.cluster_cidrs);
-            let link = |(index, why)| Some((index, (self.snapshot.link(index)?.clone(), Reason::Behind(why))));
+            let link = |(index, why)| Some((index, (self.snapshot.link(index)?.clone(), Cause::Behind(why))));
             wanted.extend(found.into_iter().filter_map(link));
         }
         let is_listed = |link: &&Link| self.patterns.iter().any(|pattern| pattern.matches(link));
         for link in self.snapshot.links.iter().filter(is_listed) {
-            wanted.insert(link.index, (link.clone(), Reason::Listed));
+            wanted.insert(link.index, (link.clone(), Cause::Listed));
         }
         wanted
     }
@@ -281,7 +281,7 @@ impl NodeNetwork {
     /// one are for this node, and reach its client only by our hook there.
     fn keep_for_connections(
         &self,
-        wanted: &mut BTreeMap<u32, (Link, Reason)>,
+        wanted: &mut BTreeMap<u32, (Link, Cause)>,
         datapath: &Datapath,
         dir: &Path,
     ) -> anyhow::Result<()> {
@@ -302,7 +302,7 @@ impl NodeNetwork {
                     Behind::Endpoint(ip) => Behind::Connection(ip),
                     other => other,
                 };
-                wanted.insert(index, (link.clone(), Reason::Behind(why)));
+                wanted.insert(index, (link.clone(), Cause::Behind(why)));
             }
         }
         Ok(())

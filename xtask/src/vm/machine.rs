@@ -40,7 +40,7 @@ pub(super) fn install(arch: &str) -> Result<()> {
         "aarch64" => ("qemu-system-aarch64", "qemu-system-arm"),
         _ => ("qemu-system-x86_64", "qemu-system-x86"),
     };
-    setup::install_packages(&[qemu, ("cpio", "cpio"), ("modprobe", "kmod"), ("xz", "xz-utils")])
+    setup::install_tools(&[qemu, ("cpio", "cpio"), ("modprobe", "kmod"), ("xz", "xz-utils")])
 }
 
 impl Machine<'_> {

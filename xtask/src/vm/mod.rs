@@ -201,7 +201,7 @@ pub(crate) fn cross(arch: &str) -> Result<()> {
         return Ok(());
     }
     // The compiler only recommends the library.
-    setup::install_packages(&[
+    setup::install_tools(&[
         ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
         ("../aarch64-linux-gnu/lib/libc.a", "libc6-dev-arm64-cross"),
     ])?;
