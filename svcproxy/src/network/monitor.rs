@@ -26,8 +26,8 @@ use crate::model::Family;
 const SETTLING: Duration = Duration::from_millis(5);
 
 /// The next change is told no sooner than after so many times the processor time that following the last one took, less
-/// [`SPARED`]: a node with many routes that change all the time gives no more than one part in so many of a processor to
-/// it, and one with few is followed at once.
+/// [`SPARED`]: where following takes long, it takes about one part in so many of a processor. Cheap changes are followed at
+/// once, and a storm of them may take more.
 const REST: u32 = 20;
 
 /// See [`REST`].
