@@ -27,7 +27,11 @@ pub(super) struct Kernel {
 impl Kernel {
     /// The image that boots.
     pub(super) fn image(&self) -> PathBuf {
-        self.files.join("boot").join(format!("vmlinuz-{}", self.release))
+        let image = self.files.join("boot").join(format!("vmlinuz-{}", self.release));
+        match image.exists() {
+            true => image,
+            false => self.modules().join(&self.release).join("vmlinuz"),
+        }
     }
 
     /// The directory that `/lib/modules` is.
@@ -76,16 +80,22 @@ impl Debian {
     /// The suite's newest kernel.
     pub(super) fn kernel(&self) -> Result<Kernel> {
         let meta = format!("linux-image-{}", self.arch);
-        let depends = process::output(self.apt("apt-cache").args(["depends", &meta])).unwrap_or_default();
-        let package = depends.lines().find_map(|line| {
-            let name = line.trim().strip_prefix("Depends: ")?;
-            name.starts_with("linux-image-").then(|| name.to_owned())
-        });
+        let mut images = self.dependencies(&meta).into_iter();
+        let package = images.find(|name| name.starts_with("linux-image-"));
         let package = package.with_context(|| format!("{meta} depends on no kernel"))?;
         let release = package.trim_start_matches("linux-image-").to_owned();
         let files = self.directory.join(&package);
         if !files.join("complete").exists() {
-            self.unpack(&[&package], &files, false)?;
+            // From Linux 7 on the kernel, its modules and the list of what is built in are packages of their own.
+            let mut packages = self.dependencies(&package);
+            packages.retain(|name| {
+                ["linux-base-", "linux-binary-", "linux-modules-"]
+                    .iter()
+                    .any(|part| name.starts_with(part))
+            });
+            packages.push(package);
+            let packages: Vec<_> = packages.iter().map(String::as_str).collect();
+            self.unpack(&packages, &files, false)?;
             // Suites from trixie on have the modules in /usr.
             if files.join("usr/lib/modules").is_dir() {
                 fs::create_dir_all(files.join("lib"))?;
@@ -95,6 +105,13 @@ impl Debian {
             fs::write(files.join("complete"), "")?;
         }
         Ok(Kernel { release, files })
+    }
+
+    /// The packages that one depends on.
+    fn dependencies(&self, package: &str) -> Vec<String> {
+        let text = process::output(self.apt("apt-cache").args(["depends", package])).unwrap_or_default();
+        let names = text.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+        names.map(str::to_owned).collect()
     }
 
     /// Downloads packages, with all they depend on or without, and unpacks them into a directory.
